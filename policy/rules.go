@@ -1,0 +1,98 @@
+package policy
+
+import "github.com/kuma-dp/kuma-dp/resource"
+
+// Rules are what the policies of one kind mean for one proxy (contract policies.md §4, the answer of `_rules`).
+// Confs are pointers to the kind's conf struct, as Kind.NewConf makes them.
+type Rules struct {
+	Kind resource.Kind
+	// From holds, for every inbound that a policy selects, the rules by client; an inbound that is absent here is not
+	// selected by any policy of the kind, one with no rules is selected but says nothing.
+	From []InboundRules
+	// To are the older rules by tags, for outbounds made from kuma.io/service.
+	To []SubsetRule
+	// ToResources are the rules for outbounds made from real services.
+	ToResources []ResourceRule
+	// Single is the result of a kind without to and from; nil when no policy applies.
+	Single   *SingleRule
+	Warnings []string
+}
+
+// InboundRules are the from rules of one inbound, first match wins.
+type InboundRules struct {
+	Inbound *resource.Inbound
+	Rules   []SubsetRule
+}
+
+// Matcher is one tag of a subset of clients or services.
+type Matcher struct {
+	Key   string `json:"key"`
+	Value string `json:"value"`
+	Not   bool   `json:"not"`
+}
+
+// SubsetRule is a conf for everything that has all matchers; no matchers means everything.
+type SubsetRule struct {
+	Matchers []Matcher
+	Conf     any
+	Origin   []*resource.Resource
+}
+
+// ResourceRule is a conf for one service, one of its sections, or (Target nil section "") a whole mesh.
+type ResourceRule struct {
+	// Target is the Mesh or the service object.
+	Target  resource.Key
+	Section string
+	// Conf has one element but for kinds that group by hostname.
+	Conf   []any
+	Origin []RuleOrigin
+}
+
+// RuleOrigin names the policy and the index of the `to` item that a rule came from.
+type RuleOrigin struct {
+	Policy *resource.Resource
+	Index  int
+}
+
+// SingleRule is the merged default of a kind without to and from.
+type SingleRule struct {
+	Conf   any
+	Origin []*resource.Resource
+}
+
+// ForInbound returns the rules of in and whether any policy selects it.
+func (r *Rules) ForInbound(in *resource.Inbound) ([]SubsetRule, bool) {
+	if r == nil {
+		return nil, false
+	}
+	for _, f := range r.From {
+		if f.Inbound == in {
+			return f.Rules, true
+		}
+	}
+	return nil, false
+}
+
+// ForService looks up the conf of an outbound made from a real service: the section, then the service, then the mesh
+// (contract policies.md §4.6 step 3). It returns nil when no policy says anything. Section is the port's name, or its
+// decimal number when it has none.
+func (r *Rules) ForService(service resource.Key, section string) []any {
+	if r == nil {
+		return nil
+	}
+	var whole, mesh []any
+	for _, rule := range r.ToResources {
+		switch {
+		case rule.Target == service && rule.Section == section && section != "":
+			return rule.Conf
+		case rule.Target == service && rule.Section == "":
+			whole = rule.Conf
+		case rule.Target.Kind == resource.KindMesh:
+			mesh = rule.Conf
+		}
+	}
+	if whole != nil {
+		return whole
+	}
+	return mesh
+}

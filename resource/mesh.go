@@ -1,0 +1,137 @@
+package resource
+
+import "encoding/json"
+
+// Mesh is one trust domain and its settings (contract policies.md §2.8, controlplane.md §5.1).
+type Mesh struct {
+	MTLS                        *MTLS             `json:"mtls,omitempty"`
+	Tracing                     json.RawMessage   `json:"tracing,omitempty"`
+	Logging                     json.RawMessage   `json:"logging,omitempty"`
+	Metrics                     json.RawMessage   `json:"metrics,omitempty"`
+	Networking                  *MeshNetworking   `json:"networking,omitempty"`
+	Routing                     *MeshRouting      `json:"routing,omitempty"`
+	Constraints                 *MeshConstraints  `json:"constraints,omitempty"`
+	SkipCreatingInitialPolicies []string          `json:"skipCreatingInitialPolicies,omitempty"`
+	MeshServices                *MeshServicesConf `json:"meshServices,omitempty"`
+}
+
+// MTLS holds the certificate authorities of a mesh.
+type MTLS struct {
+	EnabledBackend string         `json:"enabledBackend,omitempty"`
+	SkipValidation bool           `json:"skipValidation,omitempty"`
+	Backends       []*MTLSBackend `json:"backends,omitempty"`
+}
+
+// MTLSBackend is one certificate authority.
+type MTLSBackend struct {
+	Name string `json:"name,omitempty"`
+	// Type is "builtin" or "provided".
+	Type string `json:"type,omitempty"`
+	// Mode is "STRICT" (also when empty) or "PERMISSIVE".
+	Mode      string     `json:"mode,omitempty"`
+	DpCert    *DpCert    `json:"dpCert,omitempty"`
+	RootChain *RootChain `json:"rootChain,omitempty"`
+	// Conf depends on Type; see BuiltinConf and contract controlplane.md §5.1.
+	Conf json.RawMessage `json:"conf,omitempty"`
+}
+
+// DpCert says how long workload certificates live.
+type DpCert struct {
+	Rotation       *Rotation `json:"rotation,omitempty"`
+	RequestTimeout string    `json:"requestTimeout,omitempty"`
+}
+
+// Rotation is the lifetime of a leaf: one integer and one unit of ms s m h d w y; 24h when unset.
+type Rotation struct {
+	Expiration string `json:"expiration,omitempty"`
+}
+
+// RootChain says how long to wait for the authority's chain.
+type RootChain struct {
+	RequestTimeout string `json:"requestTimeout,omitempty"`
+}
+
+// BuiltinConf is MTLSBackend.Conf of type builtin.
+type BuiltinConf struct {
+	CACert *struct {
+		// RSABits defaults to 2048.
+		RSABits uint32 `json:"RSAbits,omitempty"`
+		// Expiration defaults to 10y; grammar as Rotation.Expiration.
+		Expiration string `json:"expiration,omitempty"`
+	} `json:"caCert,omitempty"`
+}
+
+// MeshNetworking holds the passthrough switch.
+type MeshNetworking struct {
+	Outbound *struct {
+		// Passthrough is true when absent.
+		Passthrough *bool `json:"passthrough,omitempty"`
+	} `json:"outbound,omitempty"`
+}
+
+// MeshRouting holds cross-zone settings.
+type MeshRouting struct {
+	LocalityAwareLoadBalancing             bool `json:"localityAwareLoadBalancing,omitempty"`
+	ZoneEgress                             bool `json:"zoneEgress,omitempty"`
+	DefaultForbidMeshExternalServiceAccess bool `json:"defaultForbidMeshExternalServiceAccess,omitempty"`
+}
+
+// MeshConstraints limits which proxies may join.
+type MeshConstraints struct {
+	DataplaneProxy *DataplaneConstraints `json:"dataplaneProxy,omitempty"`
+}
+
+// DataplaneConstraints are sets of tags that a proxy must or must not have.
+type DataplaneConstraints struct {
+	Requirements []TagRule `json:"requirements,omitempty"`
+	Restrictions []TagRule `json:"restrictions,omitempty"`
+}
+
+// TagRule is a set of tags; the value "*" means any.
+type TagRule struct {
+	Tags map[string]string `json:"tags,omitempty"`
+}
+
+// MeshServicesConf chooses how services are represented.
+type MeshServicesConf struct {
+	// Mode is "Disabled" (also when empty), "Everywhere", "ReachableBackends" or "Exclusive".
+	Mode string `json:"mode,omitempty"`
+}
+
+// Modes of MeshServicesConf and MTLSBackend.
+const (
+	MeshServicesDisabled          = "Disabled"
+	MeshServicesEverywhere        = "Everywhere"
+	MeshServicesReachableBackends = "ReachableBackends"
+	MeshServicesExclusive         = "Exclusive"
+
+	MTLSStrict     = "STRICT"
+	MTLSPermissive = "PERMISSIVE"
+)
+
+// ServicesMode returns the mode, Disabled when unset.
+func (m *Mesh) ServicesMode() string {
+	if m.MeshServices == nil || m.MeshServices.Mode == "" {
+		return MeshServicesDisabled
+	}
+	return m.MeshServices.Mode
+}
+
+// EnabledBackend returns the backend in force, nil while mTLS is off.
+func (m *Mesh) EnabledBackend() *MTLSBackend {
+	if m.MTLS == nil || m.MTLS.EnabledBackend == "" {
+		return nil
+	}
+	for _, b := range m.MTLS.Backends {
+		if b.Name == m.MTLS.EnabledBackend {
+			return b
+		}
+	}
+	return nil
+}
+
+// Passthrough tells whether traffic to unknown destinations is let through.
+func (m *Mesh) Passthrough() bool {
+	return m.Networking == nil || m.Networking.Outbound == nil || m.Networking.Outbound.Passthrough == nil ||
+		*m.Networking.Outbound.Passthrough
+}

@@ -1,0 +1,126 @@
+package resource
+
+// MeshService is a service by name: which proxies serve it and on which ports (contract policies.md §2.1).
+type MeshService struct {
+	// State is "Available" or "Unavailable", computed by the control plane.
+	State      string            `json:"state,omitempty"`
+	Selector   *ServiceSelector  `json:"selector,omitempty"`
+	Ports      []ServicePort     `json:"ports,omitempty"`
+	Identities []ServiceIdentity `json:"identities,omitempty"`
+}
+
+// ServiceSelector chooses proxies; DataplaneRef takes precedence over DataplaneTags.
+type ServiceSelector struct {
+	DataplaneTags map[string]string `json:"dataplaneTags,omitempty"`
+	DataplaneRef  *DataplaneRef     `json:"dataplaneRef,omitempty"`
+}
+
+// DataplaneRef names one Dataplane.
+type DataplaneRef struct {
+	Name string `json:"name,omitempty"`
+}
+
+// ServicePort is one port of a service's VIP.
+type ServicePort struct {
+	// Name is the section name; the decimal port when empty.
+	Name string `json:"name,omitempty"`
+	Port uint32 `json:"port"`
+	// TargetPort is an inbound's port (number) or name (string); 0 when it was not given.
+	TargetPort IntOrString `json:"targetPort"`
+	// AppProtocol is tcp (also when empty), http, http2, grpc or kafka.
+	AppProtocol string `json:"appProtocol,omitempty"`
+}
+
+// ServiceIdentity is a name that the service's certificates carry; Type is "ServiceTag".
+type ServiceIdentity struct {
+	Type  string `json:"type,omitempty"`
+	Value string `json:"value,omitempty"`
+}
+
+// MeshServiceStatus is computed by the control plane.
+type MeshServiceStatus struct {
+	Addresses          []ServiceAddress     `json:"addresses,omitempty"`
+	VIPs               []VIP                `json:"vips,omitempty"`
+	TLS                *TLSStatus           `json:"tls,omitempty"`
+	HostnameGenerators []GeneratorStatus    `json:"hostnameGenerators,omitempty"`
+	DataplaneProxies   *DataplaneProxyCount `json:"dataplaneProxies,omitempty"`
+}
+
+// ServiceAddress is a hostname of a service.
+type ServiceAddress struct {
+	Hostname             string        `json:"hostname,omitempty"`
+	Origin               string        `json:"origin,omitempty"`
+	HostnameGeneratorRef *GeneratorRef `json:"hostnameGeneratorRef,omitempty"`
+}
+
+// GeneratorRef names a HostnameGenerator.
+type GeneratorRef struct {
+	CoreName string `json:"coreName"`
+}
+
+// VIP is a virtual address.
+type VIP struct {
+	IP string `json:"ip,omitempty"`
+}
+
+// TLSStatus is "Ready" when every proxy of the service has an identity.
+type TLSStatus struct {
+	Status string `json:"status,omitempty"`
+}
+
+// GeneratorStatus tells what a HostnameGenerator made of a service.
+type GeneratorStatus struct {
+	HostnameGeneratorRef GeneratorRef `json:"hostnameGeneratorRef"`
+	Conditions           []Condition  `json:"conditions,omitempty"`
+}
+
+// Condition is one statement about a resource.
+type Condition struct {
+	Type    string `json:"type"`
+	Status  string `json:"status"`
+	Reason  string `json:"reason"`
+	Message string `json:"message"`
+}
+
+// DataplaneProxyCount counts the proxies of a service.
+type DataplaneProxyCount struct {
+	Connected int `json:"connected,omitempty"`
+	Healthy   int `json:"healthy,omitempty"`
+	Total     int `json:"total,omitempty"`
+}
+
+// States of MeshService and TLSStatus, identity types and address origins.
+const (
+	StateAvailable   = "Available"
+	StateUnavailable = "Unavailable"
+	TLSReady         = "Ready"
+	TLSNotReady      = "NotReady"
+
+	IdentityServiceTag = "ServiceTag"
+	OriginGenerator    = "HostnameGenerator"
+)
+
+// HostnameGenerator makes hostnames for the services that it selects (contract policies.md §2.6, dns.md).
+type HostnameGenerator struct {
+	Selector  GeneratorSelector   `json:"selector"`
+	Template  string              `json:"template,omitempty"`
+	Extension *GeneratorExtension `json:"extension,omitempty"`
+}
+
+// GeneratorSelector holds exactly one selector.
+type GeneratorSelector struct {
+	MeshService          *LabelSelector `json:"meshService,omitempty"`
+	MeshExternalService  *LabelSelector `json:"meshExternalService,omitempty"`
+	MeshMultiZoneService *LabelSelector `json:"meshMultiZoneService,omitempty"`
+}
+
+// LabelSelector matches objects that have all labels.
+type LabelSelector struct {
+	MatchLabels map[string]string `json:"matchLabels,omitempty"`
+}
+
+// GeneratorExtension is carried for round trips only.
+type GeneratorExtension struct {
+	Type   string `json:"type,omitempty"`
+	Config any    `json:"config,omitempty"`
+}
