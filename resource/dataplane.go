@@ -1,10 +1,13 @@
 package resource
 
+import "encoding/json"
+
 // Dataplane describes one proxy and the workload beside it (contract policies.md §2.7).
 type Dataplane struct {
 	Networking *Networking `json:"networking,omitempty"`
-	Metrics    any         `json:"metrics,omitempty"`
-	Probes     *Probes     `json:"probes,omitempty"`
+	// Metrics is carried for round trips only.
+	Metrics json.RawMessage `json:"metrics,omitempty"`
+	Probes  *Probes         `json:"probes,omitempty"`
 }
 
 // Networking says where a proxy listens and what it reaches.
@@ -21,12 +24,12 @@ type Networking struct {
 // Inbound is one port of the workload.
 type Inbound struct {
 	// Port is where Envoy listens on Address (default: the Dataplane's).
-	Port    uint32 `json:"port,omitempty"`
-	Address string `json:"address,omitempty"`
+	Port uint32 `json:"port,omitempty"`
 	// ServicePort and ServiceAddress are where the application listens; default Port on 127.0.0.1
 	// (on the inbound's address with transparent proxying when ServiceAddress says so).
 	ServicePort    uint32            `json:"servicePort,omitempty"`
 	ServiceAddress string            `json:"serviceAddress,omitempty"`
+	Address        string            `json:"address,omitempty"`
 	Tags           map[string]string `json:"tags,omitempty"`
 	Health         *InboundHealth    `json:"health,omitempty"`
 	ServiceProbe   *ServiceProbe     `json:"serviceProbe,omitempty"`
@@ -68,9 +71,9 @@ type OutboundRef struct {
 
 // Gateway marks a proxy that is a gateway.
 type Gateway struct {
-	// Type is "DELEGATED" (also when empty) or "BUILTIN".
-	Type string            `json:"type,omitempty"`
 	Tags map[string]string `json:"tags,omitempty"`
+	// Type is "DELEGATED" (also when empty) or "BUILTIN".
+	Type string `json:"type,omitempty"`
 }
 
 // TransparentProxying says how traffic is redirected into the proxy.
@@ -107,16 +110,39 @@ type ProbeEndpoint struct {
 	Path        string `json:"path,omitempty"`
 }
 
-// Inbound states.
+// Inbound states and gateway types.
 const (
 	InboundReady    = "Ready"
 	InboundNotReady = "NotReady"
 	InboundIgnored  = "Ignored"
+
+	GatewayDelegated = "DELEGATED"
+	GatewayBuiltin   = "BUILTIN"
 )
 
 // Healthy tells whether in takes traffic: state Ready and the older health field, when present, true.
 func (in *Inbound) Healthy() bool {
 	return (in.State == "" || in.State == InboundReady) && (in.Health == nil || in.Health.Ready)
+}
+
+// setZone gives every inbound and the gateway the tag kuma.io/zone.
+func (d *Dataplane) setZone(zone string) {
+	if d.Networking == nil {
+		return
+	}
+	set := func(tags map[string]string) map[string]string {
+		if tags == nil {
+			tags = map[string]string{}
+		}
+		tags[TagZone] = zone
+		return tags
+	}
+	for _, in := range d.Networking.Inbound {
+		in.Tags = set(in.Tags)
+	}
+	if g := d.Networking.Gateway; g != nil {
+		g.Tags = set(g.Tags)
+	}
 }
 
 // DataplaneInsight is what the control plane knows about a connected proxy (contract controlplane.md §1.7).
@@ -184,6 +210,9 @@ type InsightMTLS struct {
 	IssuedBackend               string   `json:"issuedBackend,omitempty"`
 	SupportedBackends           []string `json:"supportedBackends,omitempty"`
 }
+
+// Validate finds no faults: only the control plane writes insights.
+func (*DataplaneInsight) Validate(*Meta) []Violation { return nil }
 
 // Online tells whether the newest subscription is open.
 func (i *DataplaneInsight) Online() bool {

@@ -7,7 +7,8 @@ import (
 	"strconv"
 )
 
-// IntOrString is a port by number or by name. The zero value is the number 0.
+// IntOrString is a number or a string: a port by number or by name, or a decimal fraction in a string. The zero value is
+// the number 0.
 type IntOrString struct {
 	Int uint32
 	// Str is used when it is not empty.
@@ -17,7 +18,7 @@ type IntOrString struct {
 // MarshalJSON writes a number or a string.
 func (v IntOrString) MarshalJSON() ([]byte, error) {
 	if v.Str != "" {
-		return json.Marshal(v.Str)
+		return marshal(v.Str)
 	}
 	return strconv.AppendUint(nil, uint64(v.Int), 10), nil
 }
@@ -30,10 +31,10 @@ func (v *IntOrString) UnmarshalJSON(b []byte) error {
 	}
 	var n float64
 	if err := json.Unmarshal(b, &n); err != nil {
-		return fmt.Errorf("port is neither a number nor a name: %w", err)
+		return fmt.Errorf("value is neither a number nor a string: %w", err)
 	}
 	if n < 0 || n > math.MaxUint32 || n != math.Trunc(n) {
-		return fmt.Errorf("port %v is not a whole number", n)
+		return fmt.Errorf("value %v is not a whole number within uint32", n)
 	}
 	v.Int, v.Str = uint32(n), ""
 	return nil

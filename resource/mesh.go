@@ -26,13 +26,13 @@ type MTLS struct {
 type MTLSBackend struct {
 	Name string `json:"name,omitempty"`
 	// Type is "builtin" or "provided".
-	Type string `json:"type,omitempty"`
+	Type   string  `json:"type,omitempty"`
+	DpCert *DpCert `json:"dpCert,omitempty"`
+	// Conf depends on Type; see BuiltinConf, ProvidedConf and contract controlplane.md §5.1.
+	Conf json.RawMessage `json:"conf,omitempty"`
 	// Mode is "STRICT" (also when empty) or "PERMISSIVE".
 	Mode      string     `json:"mode,omitempty"`
-	DpCert    *DpCert    `json:"dpCert,omitempty"`
 	RootChain *RootChain `json:"rootChain,omitempty"`
-	// Conf depends on Type; see BuiltinConf and contract controlplane.md §5.1.
-	Conf json.RawMessage `json:"conf,omitempty"`
 }
 
 // DpCert says how long workload certificates live.
@@ -59,6 +59,22 @@ type BuiltinConf struct {
 		// Expiration defaults to 10y; grammar as Rotation.Expiration.
 		Expiration string `json:"expiration,omitempty"`
 	} `json:"caCert,omitempty"`
+}
+
+// ProvidedConf is MTLSBackend.Conf of type provided.
+type ProvidedConf struct {
+	Cert *DataSource `json:"cert,omitempty"`
+	Key  *DataSource `json:"key,omitempty"`
+}
+
+// DataSource says where bytes come from; exactly one field is set.
+type DataSource struct {
+	// Secret names a Secret of the mesh.
+	Secret string `json:"secret,omitempty"`
+	// File is a path on the control plane's machine.
+	File         string `json:"file,omitempty"`
+	Inline       []byte `json:"inline,omitempty"`
+	InlineString string `json:"inlineString,omitempty"`
 }
 
 // MeshNetworking holds the passthrough switch.
@@ -98,7 +114,7 @@ type MeshServicesConf struct {
 	Mode string `json:"mode,omitempty"`
 }
 
-// Modes of MeshServicesConf and MTLSBackend.
+// Modes of MeshServicesConf and MTLSBackend, and types of MTLSBackend.
 const (
 	MeshServicesDisabled          = "Disabled"
 	MeshServicesEverywhere        = "Everywhere"
@@ -107,6 +123,9 @@ const (
 
 	MTLSStrict     = "STRICT"
 	MTLSPermissive = "PERMISSIVE"
+
+	BackendBuiltin  = "builtin"
+	BackendProvided = "provided"
 )
 
 // ServicesMode returns the mode, Disabled when unset.

@@ -9,10 +9,14 @@ type Registry struct {
 	byPath map[string]*Descriptor
 }
 
-// NewRegistry joins descriptors. A kind or path given twice is a programmer's error and panics.
+// NewRegistry joins descriptors and fills in their Scope and CreatableInZone, which follow from the kind. A kind or path
+// given twice is a programmer's error and panics.
 func NewRegistry(descriptors ...*Descriptor) *Registry {
 	r := &Registry{byKind: map[Kind]*Descriptor{}, byPath: map[string]*Descriptor{}}
-	for _, d := range descriptors {
+	for _, given := range descriptors {
+		d := new(*given)
+		d.Scope = scopeOf(d.Kind)
+		d.CreatableInZone = creatableInZone(d.Kind)
 		if r.byKind[d.Kind] != nil || (d.Path != "" && r.byPath[d.Path] != nil) {
 			panic(fmt.Sprintf("kind %s or path %q is registered twice", d.Kind, d.Path))
 		}

@@ -20,6 +20,10 @@ const (
 	KindSecret            Kind = "Secret"
 	KindGlobalSecret      Kind = "GlobalSecret"
 	KindConfig            Kind = "Config"
+
+	// Kinds that references may name although Core does not hold them yet.
+	KindMeshExternalService  Kind = "MeshExternalService"
+	KindMeshMultiZoneService Kind = "MeshMultiZoneService"
 )
 
 // Labels that the control plane computes or reads (contract policies.md §1.4).
