@@ -55,6 +55,12 @@ const (
 	MeshHTTPRoute        = "MeshHTTPRoute"
 )
 
+// Values of TargetRef.ProxyTypes.
+const (
+	ProxySidecar = "Sidecar"
+	ProxyGateway = "Gateway"
+)
+
 // Resolver finds the service objects that a `to` item means. The topology implements it.
 type Resolver interface {
 	// Services returns the services of the mesh, in the order of their names.

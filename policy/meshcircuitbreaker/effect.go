@@ -1,0 +1,123 @@
+package meshcircuitbreaker
+
+import (
+	"math"
+	"strconv"
+
+	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/wrapperspb"
+
+	"github.com/kuma-dp/kuma-dp/policy"
+	"github.com/kuma-dp/kuma-dp/policy/effect"
+	"github.com/kuma-dp/kuma-dp/resource"
+)
+
+// Apply writes limits and outlier detection into clusters (contract effects-routing.md §8). An inbound's cluster is
+// found by the inbound's port although it is named by the port of the workload, as Kuma 2.9 does: where the two differ
+// nothing happens (ibid. §1.5).
+func Apply(p *effect.Proxy, r *policy.Rules) error {
+	for _, in := range p.Inbounds {
+		if in.ClusterName() != effect.HostPort("localhost", in.Resource.Port) {
+			continue
+		}
+		if rules, _ := r.ForInbound(in.Resource); len(rules) > 0 {
+			apply(in.Cluster, rules[0].Conf)
+		}
+	}
+	for _, b := range p.Backends {
+		if confs := r.ForService(b.Service, b.Section); len(confs) > 0 {
+			apply(b.Cluster, confs[0])
+		}
+	}
+	return nil
+}
+
+func apply(c *effect.Cluster, conf any) {
+	cf, ok := conf.(*Conf)
+	if !ok {
+		return
+	}
+	if l := cf.ConnectionLimits; l != nil {
+		c.CircuitBreakers = &clusterv3.CircuitBreakers{Thresholds: []*clusterv3.CircuitBreakers_Thresholds{{
+			MaxConnections: number(l.MaxConnections), MaxConnectionPools: number(l.MaxConnectionPools),
+			MaxPendingRequests: number(l.MaxPendingRequests), MaxRetries: number(l.MaxRetries),
+			MaxRequests: number(l.MaxRequests),
+		}}}
+	}
+	if o := cf.OutlierDetection; o != nil && (o.Disabled == nil || !*o.Disabled) {
+		c.OutlierDetection = o.envoy()
+	}
+}
+
+// envoy states for every detector whether it is in force: Envoy's own defaults would switch some on.
+func (o *OutlierDetection) envoy() *clusterv3.OutlierDetection {
+	out := &clusterv3.OutlierDetection{
+		Interval: span(o.Interval), BaseEjectionTime: span(o.BaseEjectionTime), MaxEjectionPercent: number(o.MaxEjectionPercent),
+	}
+	if o.SplitExternalAndLocalErrors != nil {
+		out.SplitExternalLocalOriginErrors = *o.SplitExternalAndLocalErrors
+	}
+	d := o.Detectors
+	if d == nil {
+		d = &Detectors{}
+	}
+	out.Consecutive_5Xx, out.EnforcingConsecutive_5Xx = d.TotalFailures.envoy()
+	out.ConsecutiveGatewayFailure, out.EnforcingConsecutiveGatewayFailure = d.GatewayFailures.envoy()
+	out.ConsecutiveLocalOriginFailure, out.EnforcingConsecutiveLocalOriginFailure = d.LocalOriginFailures.envoy()
+	out.EnforcingSuccessRate = enforcing(d.SuccessRate != nil)
+	out.EnforcingLocalOriginSuccessRate = enforcing(d.SuccessRate != nil)
+	if s := d.SuccessRate; s != nil {
+		out.SuccessRateMinimumHosts, out.SuccessRateRequestVolume = number(s.MinimumHosts), number(s.RequestVolume)
+		out.SuccessRateStdevFactor = thousandths(s.StandardDeviationFactor)
+	}
+	out.EnforcingFailurePercentage = enforcing(d.FailurePercentage != nil)
+	out.EnforcingFailurePercentageLocalOrigin = enforcing(d.FailurePercentage != nil)
+	if f := d.FailurePercentage; f != nil {
+		out.FailurePercentageMinimumHosts, out.FailurePercentageRequestVolume = number(f.MinimumHosts), number(f.RequestVolume)
+		out.FailurePercentageThreshold = number(f.Threshold)
+	}
+	return out
+}
+
+func (c *Consecutive) envoy() (count, enforce *wrapperspb.UInt32Value) {
+	if c == nil || c.Consecutive == nil {
+		return nil, enforcing(false)
+	}
+	return number(c.Consecutive), enforcing(true)
+}
+
+func enforcing(on bool) *wrapperspb.UInt32Value {
+	if on {
+		return wrapperspb.UInt32(100)
+	}
+	return wrapperspb.UInt32(0)
+}
+
+func number(n *uint32) *wrapperspb.UInt32Value {
+	if n == nil {
+		return nil
+	}
+	return wrapperspb.UInt32(*n)
+}
+
+func span(d *resource.Duration) *durationpb.Duration {
+	if d == nil {
+		return nil
+	}
+	return durationpb.New(d.Duration)
+}
+
+// thousandths is Envoy's form of a factor: 1.9 is 1900. What is not a number in range is left to Envoy's default.
+func thousandths(v *resource.IntOrString) *wrapperspb.UInt32Value {
+	if v == nil {
+		return nil
+	}
+	f, err := strconv.ParseFloat(v.String(), 64)
+	// The small addend undoes that a decimal fraction may be stored as slightly less than it is.
+	n := math.Trunc(f*1000 + 1e-6)
+	if err != nil || !(n >= 0 && n <= math.MaxUint32) {
+		return nil
+	}
+	return wrapperspb.UInt32(uint32(n))
+}

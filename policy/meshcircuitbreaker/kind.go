@@ -1,0 +1,22 @@
+package meshcircuitbreaker
+
+import (
+	"github.com/kuma-dp/kuma-dp/policy"
+	"github.com/kuma-dp/kuma-dp/resource"
+)
+
+// Name is the type of the resources.
+const Name resource.Kind = "MeshCircuitBreaker"
+
+// Kind describes MeshCircuitBreaker.
+func Kind() policy.Kind {
+	return policy.Kind{
+		Descriptor: &resource.Descriptor{
+			Kind: Name, Path: "meshcircuitbreakers", Singular: "Mesh Circuit Breaker", Plural: "Mesh Circuit Breakers",
+			InFederation: true,
+			Policy:       &resource.PolicyTraits{HasTo: true, HasFrom: true, TargetRef: true},
+			NewSpec:      func() resource.Spec { return &Spec{} },
+		},
+		NewConf: func() any { return &Conf{} },
+	}
+}

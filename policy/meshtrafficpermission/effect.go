@@ -1,0 +1,96 @@
+package meshtrafficpermission
+
+import (
+	rbacv3 "github.com/envoyproxy/go-control-plane/envoy/config/rbac/v3"
+	httprbacv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/rbac/v3"
+	networkrbacv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/rbac/v3"
+	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
+
+	"github.com/kuma-dp/kuma-dp/policy"
+	"github.com/kuma-dp/kuma-dp/policy/effect"
+	"github.com/kuma-dp/kuma-dp/resource"
+)
+
+// Apply puts an RBAC filter in front of every filter chain of an inbound that ends mTLS (contract effects-security.md
+// §4). Without a rule that allows something everything is denied. Chains without TLS stay open: their clients have no
+// identity, and letting them in is what PERMISSIVE means.
+func Apply(p *effect.Proxy, r *policy.Rules) error {
+	if p.MTLSMode == "" {
+		return nil
+	}
+	for _, in := range p.Inbounds {
+		rules, _ := r.ForInbound(in.Resource)
+		allow, shadow := rbac(p.Mesh, rules)
+		for _, c := range in.Listener.Chains {
+			if c.TLS == nil {
+				continue
+			}
+			if h := c.HCM(); h != nil {
+				h.Prepend(&effect.Filter{Name: effect.FilterHTTPRBAC, Config: &httprbacv3.RBAC{Rules: allow, ShadowRules: shadow}})
+				continue
+			}
+			c.Prepend(&effect.Filter{Name: effect.FilterNetworkRBAC, Config: &networkrbacv3.RBAC{
+				Rules: allow, ShadowRules: shadow, StatPrefix: effect.StatName(in.Listener.Name) + ".",
+			}})
+		}
+	}
+	return nil
+}
+
+// rbac returns the rules, never nil, and the shadow rules, nil when no rule asks for them.
+func rbac(mesh string, rules []policy.SubsetRule) (allow, shadow *rbacv3.RBAC) {
+	var allowed, shadowed []*rbacv3.Principal
+	for _, r := range rules {
+		conf, ok := r.Conf.(*Conf)
+		if !ok {
+			continue
+		}
+		switch conf.Action {
+		case Allow:
+			allowed = append(allowed, principal(mesh, r.Matchers))
+		case AllowWithShadowDeny:
+			shadowed = append(shadowed, principal(mesh, r.Matchers))
+		}
+	}
+	allow = &rbacv3.RBAC{}
+	if len(allowed)+len(shadowed) > 0 {
+		allow.Policies = policies(append(allowed, shadowed...))
+	}
+	if len(shadowed) > 0 {
+		shadow = &rbacv3.RBAC{Action: rbacv3.RBAC_DENY, Policies: policies(shadowed)}
+	}
+	return allow, shadow
+}
+
+func policies(principals []*rbacv3.Principal) map[string]*rbacv3.Policy {
+	return map[string]*rbacv3.Policy{string(Name): {
+		Permissions: []*rbacv3.Permission{{Rule: &rbacv3.Permission_Any{Any: true}}},
+		Principals:  principals,
+	}}
+}
+
+// principal is everybody whose certificate has all the tags.
+func principal(mesh string, matchers []policy.Matcher) *rbacv3.Principal {
+	ids := make([]*rbacv3.Principal, len(matchers))
+	for i, m := range matchers {
+		uri := "kuma://" + m.Key + "/" + m.Value
+		if m.Key == resource.TagService {
+			uri = "spiffe://" + mesh + "/" + m.Value
+		}
+		id := &rbacv3.Principal{Identifier: &rbacv3.Principal_Authenticated_{Authenticated: &rbacv3.Principal_Authenticated{
+			PrincipalName: &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_Exact{Exact: uri}},
+		}}}
+		if m.Not {
+			id = &rbacv3.Principal{Identifier: &rbacv3.Principal_NotId{NotId: id}}
+		}
+		ids[i] = id
+	}
+	switch len(ids) {
+	case 0:
+		return &rbacv3.Principal{Identifier: &rbacv3.Principal_Any{Any: true}}
+	case 1:
+		return ids[0]
+	default:
+		return &rbacv3.Principal{Identifier: &rbacv3.Principal_AndIds{AndIds: &rbacv3.Principal_Set{Ids: ids}}}
+	}
+}

@@ -1,0 +1,287 @@
+package policy
+
+import (
+	"cmp"
+	"errors"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/kuma-dp/kuma-dp/resource"
+)
+
+// ErrTooManySubsets is wrapped by the error of Build when the tags of a policy's items combine in too many ways to list.
+// Whoever enforces permissions must then deny.
+var ErrTooManySubsets = errors.New("the tags of the items combine in too many ways: use fewer distinct tags")
+
+// maxSubsets bounds the rules of one inbound: 2^14 is far beyond what Envoy evaluates in reasonable time.
+const maxSubsets = 1 << 14
+
+// tagItem is an item as a subset of clients or services.
+type tagItem struct {
+	tags   map[string]string
+	conf   any
+	policy *resource.Resource
+}
+
+// tagItemOf returns false for kinds that are no subset (contract policies.md §4.5).
+func tagItemOf(item Item, policy *resource.Resource) (tagItem, bool) {
+	t := tagItem{conf: item.Conf, policy: policy}
+	switch item.TargetRef.Kind {
+	case Mesh:
+	case MeshSubset:
+		t.tags = item.TargetRef.Tags
+	case MeshService:
+		t.tags = map[string]string{resource.TagService: item.TargetRef.Name}
+	case MeshServiceSubset:
+		t.tags = maps.Clone(item.TargetRef.Tags)
+		if t.tags == nil {
+			t.tags = map[string]string{}
+		}
+		t.tags[resource.TagService] = item.TargetRef.Name
+	default:
+		return tagItem{}, false
+	}
+	return t, true
+}
+
+// intersects tells whether something can belong to both subsets.
+func (t tagItem) intersects(other tagItem) bool {
+	for k, v := range t.tags {
+		if w, ok := other.tags[k]; ok && w != v {
+			return false
+		}
+	}
+	return true
+}
+
+// contains tells whether everything that has the matchers belongs to t.
+func (t tagItem) contains(ms []Matcher) bool {
+	for k, v := range t.tags {
+		if !slices.Contains(ms, Matcher{Key: k, Value: v}) {
+			return false
+		}
+	}
+	return true
+}
+
+// meets tells whether something that has the matchers can belong to t.
+func (t tagItem) meets(ms []Matcher) bool {
+	for _, m := range ms {
+		v, ok := t.tags[m.Key]
+		if ok && (v == m.Value) == m.Not {
+			return false
+		}
+	}
+	return true
+}
+
+// subsets makes rules from items in ascending precedence.
+type subsets struct {
+	kind  Kind
+	items []tagItem
+	// merged remembers confs by the set of items that made them.
+	merged map[string]*SubsetRule
+}
+
+// fromRules is contract policies.md §4.5 with negations. The clique rules of Kuma leave some clients with a rule that
+// forgets an item which selects them: a client that has tags of two disjoint groups meets the rule of one. Where that
+// would change what such a client is told, the exact rules of connected components take their place, so that the first
+// rule that matches is always the merge of all items that select the client.
+func fromRules(kind Kind, items []tagItem) ([]SubsetRule, error) {
+	s := &subsets{kind: kind, items: items, merged: map[string]*SubsetRule{}}
+	groups, err := s.cliques()
+	if err != nil {
+		return nil, err
+	}
+	rules, err := s.rules(groups)
+	if err != nil {
+		return nil, err
+	}
+	exact := true
+	// With one key, as when all items name services, the rule of a value comes before all that exclude one.
+	if countKeys(items) > 1 {
+		exact, err = s.exact(rules)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if !exact {
+		if rules, err = s.rules(s.components()); err != nil {
+			return nil, err
+		}
+	}
+	out := make([]SubsetRule, len(rules))
+	for i, r := range rules {
+		out[i] = r.SubsetRule
+	}
+	return out, nil
+}
+
+// toRules is contract policies.md §4.5 without negations, for outbounds made from tags.
+func toRules(kind Kind, items []tagItem) ([]SubsetRule, error) {
+	if countKeys(items) > 1 {
+		return fromRules(kind, items)
+	}
+	s := &subsets{kind: kind, items: items, merged: map[string]*SubsetRule{}}
+	var out []SubsetRule
+	all := make([]int, len(items))
+	for i := range all {
+		all[i] = i
+	}
+	for _, item := range items {
+		ms := []Matcher{}
+		for k, v := range item.tags {
+			ms = append(ms, Matcher{Key: k, Value: v})
+		}
+		if slices.ContainsFunc(out, func(r SubsetRule) bool { return slices.Equal(r.Matchers, ms) }) {
+			continue
+		}
+		rule, err := s.mergeInto(ms, s.containing(all, ms))
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, rule)
+	}
+	slices.SortStableFunc(out, func(a, b SubsetRule) int { return cmp.Compare(len(b.Matchers), len(a.Matchers)) })
+	return out, nil
+}
+
+func countKeys(items []tagItem) int {
+	keys := map[string]bool{}
+	for _, item := range items {
+		for k := range item.tags {
+			keys[k] = true
+		}
+	}
+	return len(keys)
+}
+
+// containing returns those of a group's items that contain the matchers, in order. No item of another group can contain
+// matchers that the group's tags make: it would intersect the items which those come from.
+func (s *subsets) containing(group []int, ms []Matcher) []int {
+	var out []int
+	for _, i := range group {
+		if s.items[i].contains(ms) {
+			out = append(out, i)
+		}
+	}
+	return out
+}
+
+// groupRule is a rule with the items that made it and the group whose tags it lists.
+type groupRule struct {
+	SubsetRule
+	chosen, group []int
+}
+
+// rules lists the rules of all groups, those with more positive matchers first.
+func (s *subsets) rules(groups [][]int) ([]groupRule, error) {
+	var out []groupRule
+	for _, group := range groups {
+		subsets, err := s.enumerate(group)
+		if err != nil {
+			return nil, err
+		}
+		for _, ms := range subsets {
+			chosen := s.containing(group, ms)
+			if len(chosen) == 0 {
+				continue
+			}
+			rule, err := s.mergeInto(ms, chosen)
+			if err != nil {
+				return nil, err
+			}
+			if out = append(out, groupRule{rule, chosen, group}); len(out) > maxSubsets {
+				return nil, ErrTooManySubsets
+			}
+		}
+	}
+	slices.SortStableFunc(out, func(a, b groupRule) int { return cmp.Compare(positive(b.Matchers), positive(a.Matchers)) })
+	return out, nil
+}
+
+// mergeInto makes the rule of a subset from the items with the given indices.
+func (s *subsets) mergeInto(ms []Matcher, chosen []int) (SubsetRule, error) {
+	key := join(chosen)
+	done := s.merged[key]
+	if done == nil {
+		done = &SubsetRule{}
+		confs := make([]any, len(chosen))
+		for i, c := range chosen {
+			confs[i] = s.items[c].conf
+			if p := s.items[c].policy; !slices.Contains(done.Origin, p) {
+				done.Origin = append(done.Origin, p)
+			}
+		}
+		conf, err := mergeOne(s.kind, confs)
+		if err != nil {
+			return SubsetRule{}, err
+		}
+		done.Conf = conf
+		s.merged[key] = done
+	}
+	return SubsetRule{Matchers: ms, Conf: done.Conf, Origin: done.Origin}, nil
+}
+
+// enumerate lists the subsets that the tags of a group's items make: for every key each of its values, or none of them
+// (contract policies.md §4.5).
+func (s *subsets) enumerate(group []int) ([][]Matcher, error) {
+	values := map[string]map[string]bool{}
+	for _, i := range group {
+		for k, v := range s.items[i].tags {
+			if values[k] == nil {
+				values[k] = map[string]bool{}
+			}
+			values[k][v] = true
+		}
+	}
+	// Choices of each key, in the order of enumeration; the first key runs fastest.
+	var choices [][][]Matcher
+	total := 1
+	for _, k := range slices.Sorted(maps.Keys(values)) {
+		sorted := slices.Sorted(maps.Keys(values[k]))
+		var own [][]Matcher
+		var none []Matcher
+		for _, v := range sorted {
+			none = append(none, Matcher{Key: k, Value: v, Not: true})
+		}
+		for _, v := range slices.Backward(sorted) {
+			own = append(own, []Matcher{{Key: k, Value: v}})
+		}
+		choices = append(choices, append(own, none))
+		if total *= len(own) + 1; total > maxSubsets {
+			return nil, ErrTooManySubsets
+		}
+	}
+	out := make([][]Matcher, total)
+	for n := range total {
+		ms := []Matcher{}
+		rest := n
+		for _, own := range choices {
+			ms = append(ms, own[rest%len(own)]...)
+			rest /= len(own)
+		}
+		out[n] = ms
+	}
+	return out, nil
+}
+
+func positive(ms []Matcher) int {
+	n := 0
+	for _, m := range ms {
+		if !m.Not {
+			n++
+		}
+	}
+	return n
+}
+
+func join(ids []int) string {
+	parts := make([]string, len(ids))
+	for i, id := range ids {
+		parts[i] = strconv.Itoa(id)
+	}
+	return strings.Join(parts, ":")
+}
