@@ -1,0 +1,110 @@
+package dns
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// DefaultPort is where redirected queries arrive (contract dns.md §3.2).
+const DefaultPort = 15053
+
+// Where the upstreams of a host are written down.
+const (
+	DefaultResolvConf  = "/etc/resolv.conf"
+	DefaultSystemdConf = "/run/systemd/resolve/resolv.conf"
+)
+
+// Config says how a Server works. The zero value is usable.
+type Config struct {
+	// Listen are the addresses to serve, each over UDP and TCP. Port 0 takes a free one; Server.Addrs tells which. Default:
+	// 127.0.0.1:15053, and [::1]:15053 where the host has that address. The server answers whoever can reach it, so any
+	// address beyond loopback opens the upstreams to others.
+	Listen []netip.AddrPort
+	// Upstreams are asked for all names that are not the mesh's, in this order. When given, no resolv.conf is read.
+	Upstreams []netip.AddrPort
+	// ResolvConf is the file the upstreams are read from, and read again when it changes. Default /etc/resolv.conf. That it
+	// is missing or names no server is no error: mesh names resolve all the same.
+	ResolvConf string
+	// SystemdConf is read instead when ResolvConf names only the stub of systemd-resolved, whose own queries may be
+	// redirected back to us (contract dns.md §4.6). Default /run/systemd/resolve/resolv.conf.
+	SystemdConf string
+	// HoldSuffixes are answered SERVFAIL until the first table is there, because an upstream would say that their names do
+	// not exist and clients would remember. Default mesh and mesh.local; an empty slice that is not nil turns it off.
+	HoldSuffixes []string
+
+	// QueryTimeout bounds a forwarded query, so that a client learns of the failure before it gives up itself after the
+	// customary 5 s. Default 4.5 s.
+	QueryTimeout time.Duration
+	// AttemptTimeout is how long one upstream may take. The option timeout of resolv.conf goes before it. Default 1.5 s.
+	AttemptTimeout time.Duration
+	// HedgeDelay is after how long without an answer the next upstream is asked too. Default 300 ms.
+	HedgeDelay time.Duration
+	// IdleTimeout closes a TCP connection that has sent no whole query for so long. Default 10 s.
+	IdleTimeout time.Duration
+	// MaxInflight is how many queries may wait for upstreams at once; more are answered SERVFAIL. Default 512.
+	MaxInflight int
+	// MaxConns is how many TCP connections may be open at once; more are closed at once. Default 256.
+	MaxConns int
+
+	// Log takes changes an operator cares about. Default: none.
+	Log *slog.Logger
+	// Metrics is where the metrics are registered. Default: nowhere.
+	Metrics prometheus.Registerer
+}
+
+func (c *Config) setDefaults() {
+	if c.HoldSuffixes == nil {
+		c.HoldSuffixes = []string{"mesh", "mesh.local"}
+	}
+	or(&c.ResolvConf, DefaultResolvConf)
+	or(&c.SystemdConf, DefaultSystemdConf)
+	or(&c.QueryTimeout, 4500*time.Millisecond)
+	or(&c.AttemptTimeout, 1500*time.Millisecond)
+	or(&c.HedgeDelay, 300*time.Millisecond)
+	or(&c.IdleTimeout, 10*time.Second)
+	or(&c.MaxInflight, 512)
+	or(&c.MaxConns, 256)
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+}
+
+// or gives a field that was not set its default.
+func or[T comparable](field *T, value T) {
+	var zero T
+	if *field == zero {
+		*field = value
+	}
+}
+
+func (c *Config) validate() error {
+	var errs []error
+	for i, a := range c.Listen {
+		if !a.IsValid() {
+			errs = append(errs, fmt.Errorf("Listen[%d]: address is not set", i))
+		}
+	}
+	for i, a := range c.Upstreams {
+		if !a.IsValid() || a.Port() == 0 {
+			errs = append(errs, fmt.Errorf("Upstreams[%d]: %q needs an address and a port", i, a))
+		}
+	}
+	for _, d := range []struct {
+		name  string
+		value time.Duration
+	}{
+		{"QueryTimeout", c.QueryTimeout}, {"AttemptTimeout", c.AttemptTimeout},
+		{"HedgeDelay", c.HedgeDelay}, {"IdleTimeout", c.IdleTimeout},
+		{"MaxInflight", time.Duration(c.MaxInflight)}, {"MaxConns", time.Duration(c.MaxConns)},
+	} {
+		if d.value < 0 {
+			errs = append(errs, fmt.Errorf("%s: must not be negative", d.name))
+		}
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,235 @@
+package dns
+
+import (
+	"bytes"
+	"encoding/binary"
+	"net/netip"
+	"sync/atomic"
+)
+
+// verdict is what becomes of a request.
+type verdict uint8
+
+const (
+	ignored   verdict = iota // nothing is sent
+	answered                 // the answer is complete
+	forwarded                // somebody else knows
+)
+
+// responder is the hot path: it answers from the table. Its methods allocate nothing and are safe for concurrent use.
+type responder struct {
+	table atomic.Pointer[Table]
+	hold  [][]byte // suffixes in wire form, see Config.HoldSuffixes
+}
+
+// respond reads msg into q and appends the answer to out. With verdict forwarded the query is well-formed and not ours.
+func (r *responder) respond(out, msg []byte, q *query, tcp bool) ([]byte, verdict) {
+	rcode, answerable := q.parse(msg)
+	switch {
+	case !answerable:
+		return out, ignored
+	case rcode != rcodeOK:
+		// The question may be unreadable: the header alone goes back, never more bytes than came in.
+		return appendHeader(out, q, rcode, 0), answered
+	case q.version > 0:
+		return appendEmpty(out, msg, q, rcodeBadVers, edeNone), answered
+	case q.qclass != classIN:
+		return appendEmpty(out, msg, q, rcodeRefused, edeNone), answered
+	}
+	t := r.table.Load()
+	if t == nil {
+		if r.held(q.name()) {
+			return appendEmpty(out, msg, q, rcodeServFail, edeNotReady), answered
+		}
+		return r.other(out, msg, q)
+	}
+	if e, ok := t.names[string(q.name())]; ok {
+		return appendAddrs(out, msg, q, e, t.ttl, q.limit(tcp)), answered
+	}
+	if q.qtype == typePTR {
+		if addr, ok := reverseAddr(q.name()); ok {
+			if name, ok := t.reverse[addr]; ok {
+				return appendPTR(out, msg, q, name, t.ttl, q.limit(tcp)), answered
+			}
+			if reserved(addr) {
+				return appendUnknown(out, msg, q, t.ttl), answered
+			}
+		}
+	}
+	return r.other(out, msg, q)
+}
+
+func (r *responder) other(out, msg []byte, q *query) ([]byte, verdict) {
+	if q.qtype == typeAXFR || q.qtype == typeIXFR {
+		return appendEmpty(out, msg, q, rcodeRefused, edeNone), answered // many messages, and nothing a workload needs
+	}
+	return out, forwarded
+}
+
+// held says whether a name could be the mesh's before the first table has told (contract dns.md §4.8): asking an upstream
+// would bring an NXDOMAIN that clients remember.
+func (r *responder) held(name []byte) bool {
+	for _, s := range r.hold {
+		if bytes.HasSuffix(name, s) && atLabel(name, len(name)-len(s)) {
+			return true
+		}
+	}
+	return false
+}
+
+// atLabel says whether a label begins at offset at.
+func atLabel(name []byte, at int) bool {
+	off := 0
+	for off < at {
+		off += 1 + int(name[off])
+	}
+	return off == at
+}
+
+// reserved is the range that control planes take VIPs from by default. Nobody else can know a name in it, so asking an
+// upstream would only leak the question.
+func reserved(a netip.Addr) bool {
+	a = a.Unmap()
+	return a.Is4() && a.As4()[0] >= 240
+}
+
+// appendHeader writes a header whose question and record counts are still zero, except those of flags.
+func appendHeader(out []byte, q *query, rcode int, flags uint16) []byte {
+	flags |= flagQR | flagRA | q.flags&(flagRD|flagCD|opcodeMask) | uint16(rcode&rcodeMask)
+	out = binary.BigEndian.AppendUint16(out, q.id)
+	out = binary.BigEndian.AppendUint16(out, flags)
+	return append(out, 0, 0, 0, 0, 0, 0, 0, 0)
+}
+
+// appendStart writes the header and the question as the client spelled it: resolvers that mix letter case check it.
+func appendStart(out, msg []byte, q *query, rcode int, flags uint16) []byte {
+	start := len(out)
+	out = appendHeader(out, q, rcode, flags)
+	out[start+5] = 1
+	return append(out, msg[headerLen:q.end]...)
+}
+
+// appendOPT ends an answer to a client that speaks EDNS.
+func appendOPT(out []byte, start int, q *query, rcode int, ede uint16) []byte {
+	if !q.edns {
+		return out
+	}
+	out[start+11] = 1
+	out = append(out, 0, 0, typeOPT)
+	out = binary.BigEndian.AppendUint16(out, offeredUDP)
+	var do uint16
+	if q.do {
+		do = doBit
+	}
+	out = append(out, byte(rcode>>4), 0)
+	out = binary.BigEndian.AppendUint16(out, do)
+	if ede == edeNone {
+		return append(out, 0, 0)
+	}
+	out = append(out, 0, 6, 0, optionEDE, 0, 2)
+	return binary.BigEndian.AppendUint16(out, ede)
+}
+
+// appendEmpty writes an answer without records.
+func appendEmpty(out, msg []byte, q *query, rcode int, ede uint16) []byte {
+	start := len(out)
+	return appendOPT(appendStart(out, msg, q, rcode, 0), start, q, rcode, ede)
+}
+
+// appendAddrs answers for a name of the mesh. A family or type it lacks is no data, never an unknown name: resolvers that
+// ask for A and AAAA at once take an unknown name as the answer to both (contract dns.md §4.6).
+func appendAddrs(out, msg []byte, q *query, e entry, ttl uint32, limit int) []byte {
+	start := len(out)
+	out = appendStart(out, msg, q, rcodeOK, flagAA)
+	room := limit - (len(out) - start)
+	if q.edns {
+		room -= optLen
+	}
+	n, cut := 0, false
+	if q.qtype == typeA || q.qtype == typeANY {
+		out, n, room, cut = appendFamily(out, e.v4, 4, typeA, ttl, room)
+	}
+	if (q.qtype == typeAAAA || q.qtype == typeANY) && !cut {
+		var m int
+		out, m, _, cut = appendFamily(out, e.v6, 16, typeAAAA, ttl, room)
+		n += m
+	}
+	switch {
+	case cut:
+		binary.BigEndian.PutUint16(out[start+2:], binary.BigEndian.Uint16(out[start+2:])|flagTC)
+		fallthrough
+	case n > 0:
+		binary.BigEndian.PutUint16(out[start+6:], uint16(n))
+	default:
+		out = appendSOA(out, start, headerLen, ttl)
+	}
+	return appendOPT(out, start, q, rcodeOK, edeNone)
+}
+
+// appendFamily writes the records that fit whole.
+func appendFamily(out, addrs []byte, size int, typ uint16, ttl uint32, room int) (_ []byte, n, left int, cut bool) {
+	for len(addrs) > 0 {
+		if room < 12+size {
+			return out, n, room, true
+		}
+		out = appendRecord(out, headerLen, typ, ttl, size)
+		out = append(out, addrs[:size]...)
+		addrs, room = addrs[size:], room-12-size
+		n++
+	}
+	return out, n, room, false
+}
+
+// appendPTR answers with the name of a VIP.
+func appendPTR(out, msg []byte, q *query, name string, ttl uint32, limit int) []byte {
+	start := len(out)
+	out = appendStart(out, msg, q, rcodeOK, flagAA)
+	if len(out)-start+12+len(name)+optLen > limit { // only a question of the longest kind and the longest name
+		binary.BigEndian.PutUint16(out[start+2:], binary.BigEndian.Uint16(out[start+2:])|flagTC)
+		return appendOPT(out, start, q, rcodeOK, edeNone)
+	}
+	out[start+7] = 1
+	out = appendRecord(out, headerLen, typePTR, ttl, len(name))
+	out = append(out, name...)
+	return appendOPT(out, start, q, rcodeOK, edeNone)
+}
+
+// appendUnknown says that a name does not exist, on the authority of the name above it.
+func appendUnknown(out, msg []byte, q *query, ttl uint32) []byte {
+	start := len(out)
+	out = appendStart(out, msg, q, rcodeNXDomain, flagAA)
+	out = appendSOA(out, start, headerLen+1+int(msg[headerLen]), ttl)
+	return appendOPT(out, start, q, rcodeNXDomain, edeNone)
+}
+
+// appendRecord writes a record up to its data. owner is the offset of its name in the message.
+func appendRecord(out []byte, owner int, typ uint16, ttl uint32, size int) []byte {
+	out = binary.BigEndian.AppendUint16(out, namePointer|uint16(owner))
+	out = binary.BigEndian.AppendUint16(out, typ)
+	out = append(out, 0, classIN)
+	out = binary.BigEndian.AppendUint32(out, ttl)
+	return binary.BigEndian.AppendUint16(out, uint16(size))
+}
+
+// appendSOA writes the authority record that lets clients remember an empty answer for ttl (RFC 2308 §2). Nobody transfers
+// the zone, so the server is the zone itself and the other numbers are customary ones.
+func appendSOA(out []byte, start, owner int, ttl uint32) []byte {
+	out[start+9] = 1
+	out = appendRecord(out, owner, typeSOA, ttl, 2+1+5*4)
+	out = binary.BigEndian.AppendUint16(out, namePointer|uint16(owner))
+	out = append(out, 0)
+	for _, n := range [...]uint32{1, 3600, 600, 86400, ttl} {
+		out = binary.BigEndian.AppendUint32(out, n)
+	}
+	return out
+}
+
+// appendCut turns an answer of an upstream that is too large for the client into one without records that says so.
+func appendCut(out, msg []byte, q *query, resp []byte) []byte {
+	start := len(out)
+	out = append(out, resp[:4]...)
+	out[start+2] |= flagTC >> 8
+	out = append(out, 0, 1, 0, 0, 0, 0, 0, 0)
+	out = append(out, msg[headerLen:q.end]...)
+	return appendOPT(out, start, q, rcodeOK, edeNone)
+}

@@ -1,0 +1,94 @@
+package dns
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/fsnotify/fsnotify"
+)
+
+// settle is how long after a change resolv.conf is read: writers often empty a file before they fill it.
+const settle = 50 * time.Millisecond
+
+// maxResolvConf bounds what is read of a resolv.conf.
+const maxResolvConf = 1 << 20
+
+// readUpstreams reads the upstreams of the host.
+func readUpstreams(path, systemd string) (resolvConf, error) {
+	content, err := readFile(path)
+	if err != nil {
+		return resolvConf{}, fmt.Errorf("read upstreams: %w", err)
+	}
+	c := parseResolvConf(content)
+	if c.onlyStub() {
+		if content, err := readFile(systemd); err == nil {
+			if real := parseResolvConf(content); len(real.servers) > 0 {
+				return real, nil
+			}
+		}
+	}
+	return c, nil
+}
+
+func readFile(path string) ([]byte, error) {
+	content, err := os.ReadFile(path)
+	if err == nil && len(content) > maxResolvConf {
+		return nil, fmt.Errorf("%s: %d bytes are too many for a resolv.conf", path, len(content))
+	}
+	return content, err
+}
+
+// watch calls changed after any of the files may have changed, until ctx ends. It watches the files themselves, which may be
+// bind mounts, and the folders that they and their link targets are in, because most writers replace files by renaming.
+// What cannot be watched, for example because the folder does not exist, is left out.
+func watch(ctx context.Context, changed func(), files ...string) error {
+	w, err := fsnotify.NewWatcher()
+	if err != nil {
+		return fmt.Errorf("watch %v: %w", files, err)
+	}
+	defer w.Close()
+	add := func() (some bool) {
+		for _, p := range paths(files) {
+			some = w.Add(p) == nil || some
+		}
+		return some
+	}
+	if !add() {
+		return fmt.Errorf("watch %v: neither the files nor their folders can be watched", files)
+	}
+	changed()                  // what was written between the first reading and now
+	var quiet <-chan time.Time // not put off by further events: a folder may never be quiet
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-w.Events:
+		case <-w.Errors: // events were lost: look
+		case <-quiet:
+			quiet = nil
+			add() // a new file or link target is not watched yet
+			changed()
+			continue
+		}
+		if quiet == nil {
+			quiet = time.After(settle)
+		}
+	}
+}
+
+// paths lists what to watch for changes of files: them, what they link to, and the folders of both.
+func paths(files []string) []string {
+	var out []string
+	for _, f := range files {
+		out = append(out, f, filepath.Dir(f))
+		if target, err := filepath.EvalSymlinks(f); err == nil {
+			out = append(out, target, filepath.Dir(target))
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
