@@ -17,6 +17,8 @@ var (
 	ErrExists = errors.New("already exists")
 	// ErrConflict: the stored version is not the expected one.
 	ErrConflict = errors.New("was changed in the meantime")
+	// ErrNoMesh: Create of a resource of a mesh that is not there at the end of the commit.
+	ErrNoMesh = errors.New("mesh is not found")
 	// ErrClosed: the store is closed.
 	ErrClosed = errors.New("store is closed")
 )
