@@ -1,0 +1,258 @@
+//go:build linux
+
+package iptables
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	tp "github.com/kuma-dp/kuma-dp/transparentproxy"
+)
+
+// step is a change of one tool's rules.
+type step struct {
+	tool   tool
+	before *ruleset
+	want   desired
+	plan   *tp.FamilyPlan // nil to remove
+}
+
+// Apply makes the kernel follow the plan, replacing what was there of ours or Kuma's, in both flavours. A family that is in
+// sync is not touched; otherwise it takes one iptables-restore. There is no moment without redirection when one was there.
+// When something fails, everything is put back as it was, and the error is that of the failure.
+func (b *Backend) Apply(ctx context.Context, plan *tp.Plan) error {
+	if err := plan.Check(); err != nil {
+		return fmt.Errorf("apply redirection: %w", err)
+	}
+	now, err := b.read(ctx)
+	if err != nil {
+		return fmt.Errorf("apply redirection: %w", err)
+	}
+	steps, err := b.steps(now, b.choose(now), plan)
+	if err != nil {
+		return fmt.Errorf("apply redirection: %w", err)
+	}
+	undo, err := b.prepare(steps, plan)
+	if err != nil {
+		return fmt.Errorf("apply redirection: %w", err)
+	}
+	if err := b.perform(ctx, steps); err != nil {
+		return fmt.Errorf("apply redirection: %w", errors.Join(err, undo()))
+	}
+	return nil
+}
+
+// steps lists the changes: first the chosen flavour, IPv4 before IPv6, then what is left over in the other flavour.
+func (b *Backend) steps(now survey, chosen Flavour, plan *tp.Plan) ([]step, error) {
+	var first, then []step
+	for _, t := range b.tools {
+		rs := now[t]
+		if rs == nil {
+			continue
+		}
+		s := step{tool: t, before: rs}
+		if t.flavour == chosen {
+			s.plan = plan.Family(t.family)
+		}
+		s.want = desiredOf(s.plan)
+		if err := s.check(); err != nil {
+			return nil, err
+		}
+		switch {
+		case len(compare(t.flavour, t.family, rs, s.plan)) == 0:
+		case s.plan != nil:
+			first = append(first, s)
+		default:
+			then = append(then, s)
+		}
+	}
+	for _, f := range plan.Families {
+		if !slices.ContainsFunc(b.tools, func(t tool) bool { return t.family == f.Family && t.flavour == chosen && now[t] != nil }) {
+			return nil, fmt.Errorf("%v is to be redirected, but %s (%s) is missing or does not work; install it or use --ip-family-mode ipv4",
+				f.Family, command(f.Family), chosen)
+		}
+	}
+	return append(first, then...), nil
+}
+
+// check refuses what cannot be done exactly.
+func (s step) check() error {
+	for _, name := range s.before.incompatible {
+		if _, needed := s.want[name]; needed {
+			return fmt.Errorf("table %s of %v holds native nft rules, which %s cannot read; move them to a table of their own",
+				name, s.tool.family, s.tool.save)
+		}
+	}
+	if jumps := s.before.foreignJumps(); len(s.want) == 0 && len(jumps) > 0 {
+		return fmt.Errorf("%v rule of somebody else uses our chain; remove it first: %s", s.tool.family, jumps[0])
+	}
+	return nil
+}
+
+// prepare does what comes before rules: the journal, then the addresses. The function undoes it.
+func (b *Backend) prepare(steps []step, plan *tp.Plan) (undo func() error, err error) {
+	file, err := openJournal(b.cfg.StateDir)
+	if err != nil {
+		return nil, err
+	}
+	old, err := file.read()
+	if err != nil {
+		b.cfg.Log.Warn("journal of earlier installation is not readable, starting a new one", "error", err)
+	}
+	next := journal{Namespace: old.Namespace, Created: slices.Clone(old.Created), Addresses: slices.Clone(old.Addresses)}
+	for _, s := range steps {
+		if s.plan != nil && s.tool.flavour == NFT {
+			there, err := nftObjects(s.tool.family)
+			if err != nil {
+				return nil, err
+			}
+			next.noteCreated(there, s.plan)
+		}
+	}
+	for _, p := range plan.Addresses {
+		has, err := hasAddress(p)
+		if err != nil {
+			return nil, err
+		}
+		if !has && !slices.Contains(next.Addresses, p.String()) {
+			next.Addresses = append(next.Addresses, p.String())
+		}
+	}
+	// A read-only /run, as in a container, must not keep redirection away: only the removal is less exact then.
+	if err := file.write(next); err != nil {
+		b.cfg.Log.Warn("what is created cannot be recorded; removal will leave empty tables and the loopback address", "error", err)
+	}
+	added, err := addAddresses(plan.Addresses)
+	undo = func() error {
+		fresh := slices.DeleteFunc(slices.Clone(next.Created), func(c created) bool { return slices.Contains(old.Created, c) })
+		err := errors.Join(removeAddresses(added), deleteCreated(fresh))
+		if len(old.Created)+len(old.Addresses) == 0 {
+			return errors.Join(err, file.remove())
+		}
+		return errors.Join(err, file.write(old))
+	}
+	if err != nil {
+		return nil, errors.Join(err, undo())
+	}
+	return undo, nil
+}
+
+// perform makes the changes in order and takes all of them back when one fails.
+func (b *Backend) perform(ctx context.Context, steps []step) error {
+	for i, s := range steps {
+		err := b.change(ctx, s)
+		if err == nil {
+			continue
+		}
+		uctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTime)
+		defer cancel()
+		for _, done := range slices.Backward(steps[:i+1]) {
+			back := step{tool: done.tool, want: desiredBefore(done.before)}
+			if uerr := b.change(uctx, back); uerr != nil {
+				err = errors.Join(err, fmt.Errorf("put %v rules back as they were: %w", done.tool.family, uerr))
+			}
+		}
+		return err
+	}
+	return nil
+}
+
+// change brings one tool's rules to what is wanted. Because rules are removed by what they say, and not by their number, a
+// change that others make between reading and writing makes the write fail rather than hit a wrong rule; it is then tried
+// again from what is there.
+func (b *Backend) change(ctx context.Context, s step) error {
+	now := s.before
+	var last error
+	for range attempts {
+		if now == nil {
+			var err error
+			if now, err = s.tool.read(ctx); err != nil {
+				return errors.Join(last, err)
+			}
+		}
+		text := transition(now, s.want)
+		if text == "" {
+			return nil
+		}
+		err := s.tool.write(ctx, text, b.cfg.Wait)
+		if err == nil {
+			b.cfg.Log.Debug("rules changed", "family", s.tool.family, "flavour", s.tool.flavour)
+			return nil
+		}
+		after, rerr := s.tool.read(ctx)
+		if rerr != nil {
+			return errors.Join(err, rerr)
+		}
+		if transition(after, s.want) == text {
+			return err // nobody changed anything: the same would fail again
+		}
+		last, now = err, after
+	}
+	return last
+}
+
+// Remove takes out everything of ours and of Kuma's, in both flavours and families, and what the journal says was created
+// for it. It needs neither the journal nor the plan nor the user. removed says whether there was anything.
+func (b *Backend) Remove(ctx context.Context) (removed bool, err error) {
+	now, err := b.read(ctx)
+	if err != nil {
+		return false, fmt.Errorf("remove redirection: %w", err)
+	}
+	var errs []error
+	for _, t := range b.tools {
+		rs := now[t]
+		if rs == nil {
+			continue
+		}
+		if err := b.checkHidden(t, rs); err != nil {
+			errs = append(errs, err)
+		}
+		if !rs.hasOurs() {
+			continue
+		}
+		s := step{tool: t, before: rs}
+		err := s.check()
+		if err == nil {
+			err = b.perform(ctx, []step{s})
+		}
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		removed = true
+	}
+	file, jerr := openJournal(b.cfg.StateDir)
+	if jerr != nil {
+		errs = append(errs, jerr)
+	}
+	if err := errors.Join(errs...); err != nil {
+		return removed, fmt.Errorf("remove redirection: %w", err)
+	}
+	j, err := file.read()
+	if err != nil {
+		b.cfg.Log.Warn("journal is not readable; empty tables and the loopback address stay", "error", err)
+	}
+	if err := errors.Join(deleteCreated(j.Created), removeAddresses(j.Addresses), file.remove()); err != nil {
+		return removed, fmt.Errorf("remove redirection: %w", err)
+	}
+	return removed || len(j.Addresses) > 0, nil
+}
+
+// checkHidden reports chains of ours in tables that iptables cannot read: saying that nothing is there would be wrong
+// (contract transparentproxy.md §4.6).
+func (b *Backend) checkHidden(t tool, rs *ruleset) error {
+	if !slices.Contains(rs.incompatible, tp.TableNAT) {
+		return nil
+	}
+	there, err := nftObjects(t.family)
+	if err != nil {
+		return err
+	}
+	if slices.ContainsFunc(ownChains, func(c string) bool { return there[created{t.family, tp.TableNAT, c}] }) {
+		return fmt.Errorf("table nat of %v holds our rules together with native nft rules, which %s cannot read; "+
+			"move the native rules to a table of their own, then try again", t.family, t.save)
+	}
+	return nil
+}

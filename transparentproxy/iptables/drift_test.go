@@ -1,0 +1,105 @@
+//go:build linux
+
+package iptables
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	tp "github.com/kuma-dp/kuma-dp/transparentproxy"
+)
+
+func TestDriftIsSeenAndRepaired(t *testing.T) {
+	h := newHosts(t, "tp-drift", "mesh")[0]
+	b := newBackend(t, NFT)
+	plan := newPlan(t, func(c *tp.Config) { c.DNS.CaptureAll = true })
+	for _, tc := range []struct{ name, do, want string }{
+		{"rule gone", "iptables -t nat -D KUMA_MESH_OUTBOUND 1", "nat KUMA_MESH_OUTBOUND passthrough: the rule is missing"},
+		{"rule too many", "iptables -t nat -I KUMA_MESH_INBOUND 1 -p udp -j RETURN", "the rule is not in the plan"},
+		{"order", "iptables -t nat -D KUMA_MESH_INBOUND 1; iptables -t nat -D KUMA_MESH_OUTBOUND 1; iptables -t nat -A KUMA_MESH_OUTBOUND -s 127.0.0.6 -o lo -j RETURN; " +
+			"iptables -t nat -A KUMA_MESH_INBOUND -p tcp -j KUMA_MESH_INBOUND_REDIRECT", "nat KUMA_MESH_OUTBOUND: the rules are in another order"},
+		{"chain flushed", "ip6tables -t nat -F KUMA_MESH_INBOUND", "IPv6 (nft) nat KUMA_MESH_INBOUND all: the rule is missing"},
+		{"jump gone", "iptables -t nat -D PREROUTING 1", "nat PREROUTING inbound: the rule is missing"},
+		{"somebody before", "iptables -t nat -I OUTPUT 1 -p udp -j RETURN", "a rule of somebody else stands before it"},
+		{"everything flushed", "iptables -t nat -F; iptables -t nat -X", "the chain is missing"},
+		{"table gone", "nft delete table ip raw", "raw OUTPUT"},
+		{"address gone", "ip addr del ::6/128 dev lo", "loopback lacks the address ::6/128"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			apply(t, h, b, plan)
+			shell(t, h, "", tc.do)
+			var all []string
+			for _, d := range check(t, h, b, plan) {
+				all = append(all, d.String())
+			}
+			if got := strings.Join(all, "\n"); !strings.Contains(got, tc.want) {
+				t.Errorf("got %q, want %q", got, tc.want)
+			}
+			apply(t, h, b, plan)
+			if d := check(t, h, b, plan); len(d) > 0 {
+				t.Errorf("not repaired: %v", d)
+			}
+		})
+	}
+}
+
+func TestOtherFlavourIsCleaned(t *testing.T) {
+	h := newHosts(t, "tp-flip", "mesh")[0]
+	plan := newPlan(t, nil)
+	apply(t, h, newBackend(t, Legacy), plan)
+	both := newBackend(t, NFT, Legacy)
+	apply(t, h, both, plan)
+	if d := check(t, h, both, plan); len(d) > 0 {
+		t.Errorf("after apply: %v", d)
+	}
+	if out := shell(t, h, "", "iptables-legacy-save; ip6tables-legacy-save"); strings.Contains(out, "KUMA_MESH") {
+		t.Errorf("legacy rules are left:\n%s", out)
+	}
+	// IPv6 rules go when IPv6 is not wanted any more.
+	four := newPlan(t, func(c *tp.Config) { c.IPFamilyMode = tp.IPv4Only })
+	apply(t, h, both, four)
+	if out := shell(t, h, "", "ip6tables-nft-save"); strings.Contains(out, "KUMA_MESH") {
+		t.Errorf("IPv6 rules are left:\n%s", out)
+	}
+	apply(t, h, newBackend(t, Legacy), plan)
+	if !remove(t, h, both) {
+		t.Error("Remove says that there was nothing")
+	}
+	if d := check(t, h, both, nil); len(d) > 0 {
+		t.Errorf("after removal: %v", d)
+	}
+}
+
+func TestFlavourFollowsForeignRules(t *testing.T) {
+	for _, tc := range []struct {
+		name, setup string
+		want        Flavour
+	}{
+		{"none", "true", NFT},
+		{"legacy only", "iptables-legacy -A INPUT -p icmp -j ACCEPT", Legacy},
+		{"both", "iptables-legacy -A INPUT -p icmp -j ACCEPT; iptables-nft -A INPUT -p icmp -j ACCEPT", NFT},
+		{"both, docker in legacy", "iptables-legacy -t nat -N DOCKER_OUTPUT; iptables-nft -A INPUT -p icmp -j ACCEPT", Legacy},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			h := newHosts(t, "tp-choose", "mesh")[0]
+			shell(t, h, "", tc.setup)
+			b := newBackend(t, NFT, Legacy)
+			var got Flavour
+			host := tp.Host{}
+			if err := h.Do(func() error {
+				s, err := b.read(t.Context())
+				got = b.choose(s)
+				return errors.Join(err, b.Facts(t.Context(), &host), b.ProbeZones(t.Context(), &host))
+			}); err != nil {
+				t.Fatal(err)
+			}
+			if got != tc.want {
+				t.Errorf("got %s, want %s", got, tc.want)
+			}
+			if docker := strings.Contains(tc.setup, "DOCKER"); host.Docker4 != docker || host.Docker6 || !host.ConntrackZones {
+				t.Errorf("got facts %+v", host)
+			}
+		})
+	}
+}

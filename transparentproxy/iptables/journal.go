@@ -1,0 +1,172 @@
+//go:build linux
+
+package iptables
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	tp "github.com/kuma-dp/kuma-dp/transparentproxy"
+	"golang.org/x/sys/unix"
+)
+
+// defaultStateDir is outside /run/kuma, which may belong to the agent's user: root must not follow what that user puts there.
+const defaultStateDir = "/run/kuma-tproxy"
+
+// journal records, per network namespace, what an apply created besides rules and chains of ours, which are known by their
+// names. Without it removal still removes those, and leaves empty built-in tables and the loopback address as they are.
+type journal struct {
+	// Namespace tells this namespace from an earlier one with the same file name.
+	Namespace string
+	// Created are built-in chains and tables of the nft flavour that did not exist before. Legacy tables cannot be removed.
+	Created []created
+	// Addresses were added to the loopback interface.
+	Addresses []string
+}
+
+// created is a built-in chain, or a whole table when Chain is empty.
+type created struct {
+	Family       tp.Family
+	Table, Chain string
+}
+
+// journalFile is where the journal of the calling thread's namespace is.
+type journalFile struct {
+	path, namespace string
+}
+
+func openJournal(dir string) (journalFile, error) {
+	var st unix.Stat_t
+	if err := unix.Stat("/proc/thread-self/ns/net", &st); err != nil {
+		return journalFile{}, fmt.Errorf("identify network namespace: %w", err)
+	}
+	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return journalFile{}, fmt.Errorf("identify network namespace: %w", err)
+	}
+	cookie, err := namespaceCookie()
+	if err != nil {
+		return journalFile{}, fmt.Errorf("identify network namespace: %w", err)
+	}
+	return journalFile{
+		path:      filepath.Join(dir, strconv.FormatUint(st.Ino, 10)+".json"),
+		namespace: strings.TrimSpace(string(boot)) + ":" + cookie,
+	}, nil
+}
+
+// namespaceCookie is never used twice before the next boot, unlike the inode. Kernels before 5.14 do not have it.
+func namespaceCookie() (string, error) {
+	s, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return "", err
+	}
+	defer unix.Close(s)
+	cookie, err := unix.GetsockoptUint64(s, unix.SOL_SOCKET, unix.SO_NETNS_COOKIE)
+	if errors.Is(err, unix.ENOPROTOOPT) {
+		return "", nil
+	}
+	return strconv.FormatUint(cookie, 10), err
+}
+
+// read returns an empty journal when there is none for this namespace.
+func (f journalFile) read() (journal, error) {
+	j := journal{Namespace: f.namespace}
+	b, err := os.ReadFile(f.path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return j, nil
+	}
+	if err != nil {
+		return j, fmt.Errorf("read journal: %w", err)
+	}
+	var old journal
+	if err := json.Unmarshal(b, &old); err != nil {
+		return j, fmt.Errorf("read journal %s: %w", f.path, err)
+	}
+	if old.Namespace != f.namespace {
+		return j, nil
+	}
+	old.keepKnown()
+	return old, nil
+}
+
+// keepKnown drops what no apply writes: a damaged journal must not make us remove something else.
+func (j *journal) keepKnown() {
+	j.Created = slices.DeleteFunc(j.Created, func(c created) bool { return !slices.Contains(tables, c.Table) })
+	j.Addresses = slices.DeleteFunc(j.Addresses, func(a string) bool { return !slices.Contains(ownAddresses, a) })
+}
+
+// write replaces the journal for good before it returns.
+func (f journalFile) write(j journal) (err error) {
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("write journal %s: %w", f.path, err)
+		}
+	}()
+	b, err := json.Marshal(j)
+	if err != nil {
+		return err
+	}
+	dir := filepath.Dir(f.path)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	var st unix.Stat_t
+	if err := unix.Lstat(dir, &st); err != nil {
+		return err
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFDIR || int(st.Uid) != os.Geteuid() || st.Mode&0o022 != 0 {
+		return errors.New("the directory must be ours and writable by nobody else")
+	}
+	tmp, err := os.CreateTemp(dir, ".journal-*") // 0600, exclusive
+	if err != nil {
+		return err
+	}
+	_, err = tmp.Write(b)
+	err = errors.Join(err, tmp.Sync(), tmp.Close())
+	if err == nil {
+		err = os.Rename(tmp.Name(), f.path)
+	}
+	if err != nil {
+		return errors.Join(err, os.Remove(tmp.Name()))
+	}
+	return nil
+}
+
+// remove forgets the journal; the directory goes with the last one.
+func (f journalFile) remove() error {
+	if err := os.Remove(f.path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("remove journal: %w", err)
+	}
+	err := os.Remove(filepath.Dir(f.path))
+	if err == nil || errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTEMPTY) {
+		return nil
+	}
+	return fmt.Errorf("remove journal directory: %w", err)
+}
+
+// noteCreated records what the apply of a plan is about to create in the nft flavour: iptables makes built-in chains, and
+// not only those it needs.
+func (j *journal) noteCreated(there map[created]bool, plan *tp.FamilyPlan) {
+	for _, t := range plan.Tables {
+		for _, chain := range append(slices.Clone(builtinChains[t.Name]), "") {
+			c := created{plan.Family, t.Name, chain}
+			if !there[c] && !slices.Contains(j.Created, c) {
+				j.Created = append(j.Created, c)
+			}
+		}
+	}
+}
+
+// builtinChains are all that a table can have.
+var builtinChains = map[string][]string{
+	tp.TableRaw:    {"PREROUTING", "OUTPUT"},
+	tp.TableNAT:    {"PREROUTING", "INPUT", "OUTPUT", "POSTROUTING"},
+	tp.TableMangle: {"PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"},
+}
