@@ -3,12 +3,30 @@
 // with the set of proxies whose configuration may differ.
 package topology
 
-import "github.com/kuma-dp/kuma-dp/resource"
+import (
+	"cmp"
+	"slices"
+
+	"github.com/kuma-dp/kuma-dp/policy"
+	"github.com/kuma-dp/kuma-dp/resource"
+)
 
 // World is the picture of all meshes at one store revision. It and all that hangs from it is immutable.
 type World struct {
 	Revision uint64
 	Meshes   map[string]*Mesh
+}
+
+var _ policy.Resolver = (*World)(nil)
+
+// Services returns the MeshServices of a mesh in the order of their names, nil for a mesh that is not there. The slice
+// is shared and must not be changed.
+func (w *World) Services(mesh string) []*resource.Resource {
+	m := w.Meshes[mesh]
+	if m == nil {
+		return nil
+	}
+	return m.resources()
 }
 
 // Mesh is the picture of one mesh.
@@ -23,15 +41,24 @@ type Mesh struct {
 	// Secrets by name (CA certificate and key, signing keys).
 	Secrets map[string]*resource.Resource
 
-	byDataplane map[string]*Dataplane
-	byService   map[string]*Service
+	lazy *lazy
 }
 
 // Dataplane returns nil when the mesh has no such proxy.
-func (m *Mesh) Dataplane(name string) *Dataplane { return m.byDataplane[name] }
+func (m *Mesh) Dataplane(name string) *Dataplane {
+	if i, ok := find(m.Dataplanes, name); ok {
+		return m.Dataplanes[i]
+	}
+	return nil
+}
 
 // Service returns nil when the mesh has no such MeshService.
-func (m *Mesh) Service(name string) *Service { return m.byService[name] }
+func (m *Mesh) Service(name string) *Service {
+	if i, ok := find(m.Services, name); ok {
+		return m.Services[i]
+	}
+	return nil
+}
 
 // Dataplane is one proxy.
 type Dataplane struct {
@@ -39,6 +66,9 @@ type Dataplane struct {
 	Spec *resource.Dataplane
 	// Insight is nil when the proxy never connected.
 	Insight *resource.DataplaneInsight
+
+	// inboundTags are the tags of each inbound with kuma.io/zone added, shared by the endpoints made from them.
+	inboundTags []map[string]string
 }
 
 // Service is a MeshService with the endpoints behind each of its ports.
@@ -47,15 +77,17 @@ type Service struct {
 	Spec *resource.MeshService
 	// Status is never nil.
 	Status *resource.MeshServiceStatus
-	// Endpoints by service port number; sorted by address, then port.
+	// Endpoints by service port number; sorted by address, then port. A port without endpoints is absent.
 	Endpoints map[uint32][]Endpoint
+	// Dataplanes are the proxies that the selector matches, healthy or not, sorted by name.
+	Dataplanes []*Dataplane
 }
 
 // Endpoint is one healthy inbound that serves a port (contract policies.md §2.1 "Endpoints").
 type Endpoint struct {
 	Address string
 	Port    uint32
-	// Tags of the inbound, with kuma.io/zone added.
+	// Tags of the inbound, with kuma.io/zone added. The map is shared and must not be changed.
 	Tags      map[string]string
 	Zone      string
 	Dataplane string
@@ -63,9 +95,13 @@ type Endpoint struct {
 
 // Outbound is one destination of a proxy: a service port on a VIP.
 type Outbound struct {
+	// VIP is the address that the proxy listens on: a virtual one, or that of an outbound written by hand.
 	VIP     string
 	Service *Service
-	Port    resource.ServicePort
+	// Port is the port of the service that the outbound leads to.
+	Port resource.ServicePort
+	// ListenPort is where the proxy listens on VIP: Port.Port, another one only for outbounds written by hand.
+	ListenPort uint32
 }
 
 // ProxyID identifies a proxy: mesh and Dataplane name.
@@ -74,10 +110,14 @@ type ProxyID struct{ Mesh, Name string }
 // Change is what one or more store events mean to proxies.
 type Change struct {
 	World *World
-	// All names the meshes whose every proxy is touched (the Mesh itself, its CA).
+	// All names the meshes whose every proxy is touched in ScopeFull: the Mesh itself, its CA, a policy for everybody.
+	// The mesh may be gone from World.
 	All map[string]bool
-	// Proxies are touched one by one.
+	// Proxies are touched one by one. A proxy may be gone from World.
 	Proxies map[ProxyID]Scope
+	// Services are the MeshServices that were written or deleted, whose set of proxies changed, or one of whose proxies
+	// changed, connected, disconnected or got an identity. Derivations such as status recompute only these.
+	Services map[resource.Key]bool
 }
 
 // Scope says which inputs of a proxy changed, so that only those resources are made again.
@@ -85,8 +125,33 @@ type Scope uint8
 
 // Scopes are bits.
 const (
-	// ScopeEndpoints: only endpoints of services that the proxy reaches.
+	// ScopeEndpoints: only endpoints of services that the proxy reaches. Protocols and zones that could change the shape
+	// of clusters (contract effects-routing.md §2.3) make it ScopeFull.
 	ScopeEndpoints Scope = 1 << iota
 	// ScopeFull: its own Dataplane, a policy that selects it, or the shape of a service that it reaches.
 	ScopeFull
 )
+
+// named is what sorted slices hold.
+type named interface{ name() string }
+
+func (d *Dataplane) name() string { return d.Name }
+func (s *Service) name() string   { return s.Name }
+
+func find[T named](sorted []T, name string) (int, bool) {
+	return slices.BinarySearchFunc(sorted, name, func(e T, n string) int { return cmp.Compare(e.name(), n) })
+}
+
+// put replaces, inserts or (absent) removes the element called name. It changes sorted in place.
+func put[T named](sorted []T, name string, element T, present bool) []T {
+	i, found := find(sorted, name)
+	switch {
+	case found && present:
+		sorted[i] = element
+	case found:
+		sorted = slices.Delete(sorted, i, i+1)
+	case present:
+		sorted = slices.Insert(sorted, i, element)
+	}
+	return sorted
+}

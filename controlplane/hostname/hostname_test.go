@@ -1,0 +1,204 @@
+package hostname
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/kuma-dp/kuma-dp/controlplane/store"
+	"github.com/kuma-dp/kuma-dp/resource"
+)
+
+// start runs an Assigner until stop.
+func start(t testing.TB, s store.Store, cidr string) (stop func()) {
+	t.Helper()
+	a, err := New(Config{Store: s, Zone: "zone-a", CIDR: netip.MustParsePrefix(cidr)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- a.Run(ctx) }()
+	return sync.OnceFunc(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("run: %v", err)
+		}
+	})
+}
+
+func commit(t testing.TB, s store.Store, action store.Action, r *resource.Resource) {
+	t.Helper()
+	if _, err := s.Commit(t.Context(), store.Op{Action: action, Resource: r}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// await waits until the stored service satisfies ok.
+func await(t testing.TB, s store.Store, key resource.Key, ok func(*resource.MeshServiceStatus) bool) *resource.MeshServiceStatus {
+	t.Helper()
+	_, w := s.Watch()
+	defer w.Close()
+	for {
+		if r, err := s.Get(key); err == nil {
+			if st, _ := r.Status.(*resource.MeshServiceStatus); st != nil && ok(st) {
+				return st
+			}
+		}
+		if _, err := w.Next(t.Context()); err != nil {
+			t.Fatalf("waiting for %s: %v", key, err)
+		}
+	}
+}
+
+func hasAll(st *resource.MeshServiceStatus) bool { return len(st.VIPs) > 0 && len(st.Addresses) > 0 }
+
+func TestRun(t *testing.T) {
+	s := open(t)
+	stop := start(t, s, "241.0.0.0/30")
+	begin := time.Now()
+	commit(t, s, store.Create, service("a", 0))
+	st := await(t, s, service("a", 0).Key, hasAll)
+	t.Logf("from PUT to VIP and hostname: %s", time.Since(begin))
+	if st.VIPs[0].IP != "241.0.0.0" || st.Addresses[0].Hostname != "a.svc.mesh.local" {
+		t.Errorf("got %v %v", st.VIPs, st.Addresses)
+	}
+	for _, name := range []string{"b", "c", "d"} {
+		commit(t, s, store.Create, service(name, 0))
+		await(t, s, service(name, 0).Key, hasAll)
+	}
+	// A generator more, a generator less.
+	commit(t, s, store.Create, gen("extra", 0, "{{ .Name }}.extra"))
+	await(t, s, service("a", 0).Key, func(st *resource.MeshServiceStatus) bool { return len(st.Addresses) == 2 })
+	commit(t, s, store.Delete, gen("extra", 0, ""))
+	await(t, s, service("a", 0).Key, func(st *resource.MeshServiceStatus) bool { return len(st.Addresses) == 1 })
+	// A PUT that loses the status gets the same address back.
+	commit(t, s, store.Update, service("b", 0, "changed", "yes"))
+	if st := await(t, s, service("b", 0).Key, hasAll); st.VIPs[0].IP != "241.0.0.1" {
+		t.Errorf("after a PUT without status: got %v, want 241.0.0.1", st.VIPs)
+	}
+	// The range is full, until a service goes.
+	commit(t, s, store.Create, service("e", 0))
+	if st := await(t, s, service("e", 0).Key, func(st *resource.MeshServiceStatus) bool { return len(st.Addresses) == 1 }); len(st.VIPs) != 0 {
+		t.Errorf("got %v from a full range", st.VIPs)
+	}
+	commit(t, s, store.Delete, service("c", 0))
+	if st := await(t, s, service("e", 0).Key, hasAll); st.VIPs[0].IP != "241.0.0.2" {
+		t.Errorf("got %v, want what c had", st.VIPs)
+	}
+	stop()
+	// After a restart everything is as it was, and what is given away is still new.
+	before := s.List(resource.KindMeshService, "m")
+	commit(t, s, store.Delete, service("a", 0))
+	defer start(t, s, "241.0.0.0/30")()
+	commit(t, s, store.Create, service("f", 0))
+	if st := await(t, s, service("f", 0).Key, hasAll); st.VIPs[0].IP != "241.0.0.0" {
+		t.Errorf("got %v, want the only free address", st.VIPs)
+	}
+	for _, r := range before[1:] {
+		if now, err := s.Get(r.Key); err != nil || now.Version != r.Version {
+			t.Errorf("%s was written again: %v", r.Key, err)
+		}
+	}
+}
+
+func TestNew(t *testing.T) {
+	a, err := New(Config{})
+	if err != nil || a.plan.pool.prefix.String() != DefaultCIDR {
+		t.Errorf("got %v, want the default range", err)
+	}
+}
+
+func TestDefaults(t *testing.T) {
+	for _, r := range Defaults() {
+		if v := r.Spec.Validate(&r.Meta); len(v) > 0 {
+			t.Errorf("%s: %v", r.Name, v)
+		}
+		if r.Labels[resource.LabelOrigin] != resource.OriginZone {
+			t.Errorf("%s: labels %v", r.Name, r.Labels)
+		}
+	}
+}
+
+// TestCrowd lets users create, change and delete services at once, and somebody else write their status, and then looks
+// at the whole: every service has an address and a name of its own.
+func TestCrowd(t *testing.T) {
+	s := open(t)
+	defer start(t, s, "241.0.0.0/24")()
+	var wg sync.WaitGroup
+	for worker := range 4 {
+		wg.Go(func() {
+			rnd := rand.New(rand.NewPCG(1, uint64(worker)))
+			for range 200 {
+				name := fmt.Sprint("s", rnd.IntN(40))
+				var op store.Op
+				switch rnd.IntN(4) {
+				case 0:
+					op = store.Op{Action: store.Delete, Resource: service(name, 0)}
+				case 1: // another derivation, which keeps what it does not own
+					r, err := s.Get(service(name, 0).Key)
+					if err != nil {
+						continue
+					}
+					st := resource.MeshServiceStatus{}
+					if old, _ := r.Status.(*resource.MeshServiceStatus); old != nil {
+						st = *old
+					}
+					st.DataplaneProxies = &resource.DataplaneProxyCount{Total: rnd.IntN(9)}
+					c := *r
+					c.Status = &st
+					op = store.Op{Action: store.Update, Resource: &c, ExpectVersion: r.Version}
+				default:
+					op = store.Op{Action: store.Upsert, Resource: service(name, 0, "n", fmt.Sprint(rnd.IntN(9)))}
+				}
+				_, err := s.Commit(t.Context(), op)
+				_ = err // of several at once only one succeeds
+			}
+		})
+	}
+	wg.Wait()
+	seen := map[string]string{}
+	for _, r := range s.List(resource.KindMeshService, "m") {
+		st := await(t, s, r.Key, hasAll)
+		if st.Addresses[0].Hostname != r.Name+".svc.mesh.local" {
+			t.Errorf("%s: %v", r.Key, st.Addresses)
+		}
+	}
+	for _, r := range s.List(resource.KindMeshService, "m") {
+		ip := r.Status.(*resource.MeshServiceStatus).VIPs[0].IP
+		if seen[ip] != "" {
+			t.Errorf("%s and %s share %s", r.Name, seen[ip], ip)
+		}
+		seen[ip] = r.Name
+	}
+}
+
+// BenchmarkWork is one service more among a thousand.
+func BenchmarkWork(b *testing.B) {
+	p := newTestPlan(b, DefaultCIDR)
+	for _, g := range Defaults() {
+		p.setGenerator(g)
+	}
+	services := map[string]*resource.Resource{}
+	for i := range 1000 {
+		r := service(fmt.Sprint("s", i), i)
+		services[r.Name] = r
+		p.setService(r)
+	}
+	for k, w := range p.work() {
+		p.setService(w.apply(services[k.Name]))
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		p.setService(service("extra", 5000))
+		if n := len(p.work()); n != 1 {
+			b.Fatalf("%d services are to be written, want 1", n)
+		}
+		p.removeService(service("extra", 0).Key)
+		p.work()
+	}
+}

@@ -1,0 +1,127 @@
+package topology
+
+import (
+	"net/netip"
+	"slices"
+
+	"github.com/kuma-dp/kuma-dp/policy"
+	"github.com/kuma-dp/kuma-dp/resource"
+)
+
+// index answers "who depends on this" for one mesh. Unlike the pictures it is changed in place, by the tracker only.
+type index struct {
+	// insights by Dataplane name; also those whose Dataplane is not there (yet).
+	insights map[string]*resource.DataplaneInsight
+	// proxies by each tag of an inbound or of the gateway.
+	proxies multimap[pair]
+	// byTag and byRef find the services that may select a proxy: by one tag of the selector, by dataplaneRef.
+	byTag multimap[pair]
+	byRef multimap[string]
+	// byVIP finds the services of an address: one, unless somebody wrote a status by hand.
+	byVIP multimap[netip.Addr]
+	// open are the proxies that reach everything; reach finds those that name what they reach.
+	open  map[string]bool
+	reach refIndex
+	// routes finds the policies with a backendRef, which routeOf holds by owner name.
+	routes  refIndex
+	routeOf map[string]*resource.Resource
+	refsOf  map[string][]resource.OutboundRef
+}
+
+func newIndex() *index {
+	return &index{
+		insights: map[string]*resource.DataplaneInsight{},
+		proxies:  multimap[pair]{}, byTag: multimap[pair]{}, byRef: multimap[string]{}, byVIP: multimap[netip.Addr]{},
+		open: map[string]bool{}, reach: newRefIndex(),
+		routes: newRefIndex(), routeOf: map[string]*resource.Resource{}, refsOf: map[string][]resource.OutboundRef{},
+	}
+}
+
+// eachTag calls f with every tag of d, some more than once.
+func (d *Dataplane) eachTag(f func(pair)) {
+	for _, tags := range d.inboundTags {
+		for k, v := range tags {
+			f(pair{k, v})
+		}
+	}
+	if n := d.Spec.Networking; n != nil && n.Gateway != nil {
+		for k, v := range n.Gateway.Tags {
+			f(pair{k, v})
+		}
+	}
+}
+
+func (x *index) addDataplane(d *Dataplane) {
+	d.eachTag(func(p pair) { x.proxies.add(p, d.Name) })
+	if d.open() {
+		x.open[d.Name] = true
+	}
+	x.reach.add(d.Name, d.refs())
+}
+
+func (x *index) removeDataplane(d *Dataplane) {
+	d.eachTag(func(p pair) { x.proxies.remove(p, d.Name) })
+	delete(x.open, d.Name)
+	x.reach.remove(d.Name, d.refs())
+}
+
+func (x *index) addService(s *Service) {
+	for _, vip := range s.vips() {
+		x.byVIP.add(vip, s.Name)
+	}
+	switch name, sel := s.Name, s.Spec.Selector; {
+	case sel == nil:
+	case sel.DataplaneRef != nil:
+		x.byRef.add(sel.DataplaneRef.Name, name)
+	case len(sel.DataplaneTags) > 0:
+		x.byTag.add(pairOf(sel.DataplaneTags), name)
+	}
+}
+
+func (x *index) removeService(s *Service) {
+	for _, vip := range s.vips() {
+		x.byVIP.remove(vip, s.Name)
+	}
+	switch name, sel := s.Name, s.Spec.Selector; {
+	case sel == nil:
+	case sel.DataplaneRef != nil:
+		x.byRef.remove(sel.DataplaneRef.Name, name)
+	case len(sel.DataplaneTags) > 0:
+		x.byTag.remove(pairOf(sel.DataplaneTags), name)
+	}
+}
+
+// selecting returns the names of the services that may select d.
+func (x *index) selecting(d *Dataplane) map[string]bool {
+	out := map[string]bool{}
+	for name := range x.byRef[d.Name] {
+		out[name] = true
+	}
+	d.eachTag(func(p pair) {
+		for name := range x.byTag[p] {
+			out[name] = true
+		}
+	})
+	return out
+}
+
+func routeOwner(k resource.Key) string { return string(k.Kind) + "/" + k.Name }
+
+// setRoute replaces what the index knows of a policy; nil forgets it.
+func (x *index) setRoute(key resource.Key, r *resource.Resource) {
+	owner := routeOwner(key)
+	x.routes.remove(owner, x.refsOf[owner])
+	delete(x.routeOf, owner)
+	delete(x.refsOf, owner)
+	if r == nil {
+		return
+	}
+	// Only references to services matter here.
+	refs := slices.DeleteFunc(backendRefs(r.Spec), func(ref resource.OutboundRef) bool {
+		return ref.Kind != resource.Kind(policy.MeshService)
+	})
+	if len(refs) > 0 {
+		x.routes.add(owner, refs)
+		x.routeOf[owner], x.refsOf[owner] = r, refs
+	}
+}

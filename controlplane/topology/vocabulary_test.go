@@ -1,0 +1,175 @@
+package topology
+
+import (
+	"pgregory.net/rapid"
+
+	"github.com/kuma-dp/kuma-dp/controlplane/store"
+	"github.com/kuma-dp/kuma-dp/policy"
+	"github.com/kuma-dp/kuma-dp/resource"
+)
+
+// The vocabulary of random resources is small, so that they meet.
+func pick(rt *rapid.T, label string, of ...string) string {
+	return rapid.SampledFrom(of).Draw(rt, label)
+}
+
+func anyOp(rt *rapid.T) store.Op {
+	r := anyResource(rt)
+	if rapid.IntRange(0, 4).Draw(rt, "delete") == 0 {
+		return store.Op{Action: store.Delete, Resource: r}
+	}
+	return store.Op{Action: store.Upsert, Resource: r}
+}
+
+func anyResource(rt *rapid.T) *resource.Resource {
+	r := &resource.Resource{Meta: resource.Meta{Key: resource.Key{Mesh: pick(rt, "mesh", "m", "m", "m", "n")}}}
+	switch pick(rt, "kind", "mesh", "dataplane", "dataplane", "dataplane", "insight", "service", "service", "status", "policy", "policy", "route", "secret") {
+	case "mesh":
+		r.Key = resource.Key{Kind: resource.KindMesh, Name: r.Mesh}
+		r.Spec = &resource.Mesh{MeshServices: &resource.MeshServicesConf{Mode: pick(rt, "mode", "Exclusive", "Exclusive", "Disabled", "ReachableBackends")}}
+	case "dataplane":
+		r.Kind, r.Name = resource.KindDataplane, anyProxy(rt)
+		r.Labels = anyLabels(rt)
+		r.Spec = &resource.Dataplane{Networking: anyNetworking(rt)}
+	case "insight":
+		r.Kind, r.Name = resource.KindDataplaneInsight, anyProxy(rt)
+		in := &resource.DataplaneInsight{Subscriptions: []*resource.Subscription{{ConnectTime: pick(rt, "connected", "", "2026-01-01T00:00:00Z")}}}
+		if rapid.Bool().Draw(rt, "identity") {
+			in.MTLS = &resource.InsightMTLS{IssuedBackend: "ca"}
+		}
+		r.Spec = in
+	case "service", "status":
+		r.Kind, r.Name = resource.KindMeshService, pick(rt, "service", "s1", "s2", "s3")
+		r.Labels = anyLabels(rt)
+		r.Spec = anyService(rt)
+		r.Status = &resource.MeshServiceStatus{
+			VIPs:             []resource.VIP{{IP: pick(rt, "vip", "241.0.0.1", "241.0.0.2", "241.0.0.3")}},
+			DataplaneProxies: &resource.DataplaneProxyCount{Total: rapid.IntRange(0, 1).Draw(rt, "total")},
+			TLS:              &resource.TLSStatus{Status: pick(rt, "tls", "Ready", "NotReady")},
+		}
+	case "secret":
+		r.Kind, r.Name = resource.KindSecret, pick(rt, "secret", "ca", "dataplane-token-signing-key")
+		r.Spec = &resource.Secret{Data: []byte(pick(rt, "data", "a", "b"))}
+	case "policy":
+		r.Kind, r.Name = resource.Kind(pick(rt, "policy kind", string(kindRetry), string(kindTimeout))), pick(rt, "policy", "p1", "p2")
+		r.Labels = anyLabels(rt)
+		r.Spec = anyPolicy(rt, false)
+	case "route":
+		r.Kind, r.Name = kindRoute, pick(rt, "route", "r1", "r2")
+		r.Spec = anyPolicy(rt, true)
+	}
+	return r
+}
+
+func anyProxy(rt *rapid.T) string { return pick(rt, "proxy", "d1", "d2", "d3", "d4") }
+
+func anyLabels(rt *rapid.T) map[string]string {
+	out := map[string]string{}
+	for _, of := range [][]string{
+		{"tier", "", "gold", "tin"}, {resource.LabelZone, "", "", "z"}, {resource.LabelDisplayName, "", "", "s1"},
+		{resource.LabelPolicyRole, "", "producer"}, {resource.LabelEffect, "", "", "", "shadow"},
+	} {
+		if v := pick(rt, of[0], of[1:]...); v != "" {
+			out[of[0]] = v
+		}
+	}
+	return out
+}
+
+func anyTags(rt *rapid.T) map[string]string {
+	out := map[string]string{resource.TagService: pick(rt, "tag service", "s1", "s2", "s3")}
+	if v := pick(rt, "tag app", "", "a", "b"); v != "" {
+		out["app"] = v
+	}
+	if v := pick(rt, "tag protocol", "", "http", "tcp"); v != "" {
+		out[resource.TagProtocol] = v
+	}
+	return out
+}
+
+func anyNetworking(rt *rapid.T) *resource.Networking {
+	n := &resource.Networking{Address: pick(rt, "address", "10.0.0.1", "10.0.0.2", "241.0.0.1")}
+	for i := range rapid.IntRange(0, 2).Draw(rt, "inbounds") {
+		n.Inbound = append(n.Inbound, &resource.Inbound{
+			Port: uint32(80 + rapid.IntRange(0, 1).Draw(rt, "port") + 2*i), Name: pick(rt, "name", "", "api"),
+			Tags: anyTags(rt), State: pick(rt, "state", "", "Ready", "NotReady", "Ignored"),
+		})
+	}
+	if rapid.IntRange(0, 4).Draw(rt, "gateway") == 0 {
+		n.Gateway = &resource.Gateway{Tags: anyTags(rt)}
+	}
+	switch rapid.IntRange(0, 4).Draw(rt, "tp") {
+	case 0:
+		n.Outbound = []*resource.Outbound{{Port: 1000, BackendRef: new(anyRef(rt))}}
+	case 1:
+		n.TransparentProxying = &resource.TransparentProxying{ReachableServices: []string{"x"}}
+	case 2:
+		n.TransparentProxying = &resource.TransparentProxying{}
+	default:
+		list := &resource.ReachableBackends{}
+		for range rapid.IntRange(0, 2).Draw(rt, "refs") {
+			list.Refs = append(list.Refs, anyRef(rt))
+		}
+		n.TransparentProxying = &resource.TransparentProxying{ReachableBackends: list}
+	}
+	return n
+}
+
+func anyRef(rt *rapid.T) resource.OutboundRef {
+	ref := resource.OutboundRef{Kind: resource.KindMeshService, Port: uint32(rapid.SampledFrom([]int{0, 80, 81}).Draw(rt, "ref port"))}
+	if rapid.Bool().Draw(rt, "by labels") {
+		ref.Labels = map[string]string{"tier": pick(rt, "ref tier", "gold", "tin")}
+	} else {
+		ref.Name = pick(rt, "ref name", "s1", "s2", "s3")
+	}
+	return ref
+}
+
+func anyService(rt *rapid.T) *resource.MeshService {
+	s := &resource.MeshService{State: pick(rt, "service state", "Available", "Unavailable")}
+	switch rapid.IntRange(0, 4).Draw(rt, "selector") {
+	case 0:
+		s.Selector = &resource.ServiceSelector{DataplaneRef: &resource.DataplaneRef{Name: anyProxy(rt)}}
+	case 1:
+	default:
+		s.Selector = &resource.ServiceSelector{DataplaneTags: anyTags(rt)}
+	}
+	for i := range rapid.IntRange(0, 2).Draw(rt, "ports") {
+		p := resource.ServicePort{Port: uint32(80 + i), TargetPort: resource.IntOrString{Int: uint32(80 + rapid.IntRange(0, 3).Draw(rt, "target"))}}
+		if rapid.IntRange(0, 3).Draw(rt, "named target") == 0 {
+			p.TargetPort = resource.IntOrString{Str: "api"}
+		}
+		s.Ports = append(s.Ports, p)
+	}
+	return s
+}
+
+func anyPolicy(rt *rapid.T, route bool) *testPolicy {
+	p := &testPolicy{Conf: pick(rt, "conf", "1", "2")}
+	switch pick(rt, "target", "", policy.MeshSubset, policy.MeshSubset, policy.MeshService, policy.MeshHTTPRoute) {
+	case policy.MeshSubset:
+		p.TargetRef = &policy.TargetRef{Kind: policy.MeshSubset, Tags: map[string]string{"app": pick(rt, "subset", "a", "b", "*")}}
+		if rapid.Bool().Draw(rt, "types") {
+			p.TargetRef.ProxyTypes = []string{pick(rt, "type", "Sidecar", "Gateway")}
+		}
+	case policy.MeshService:
+		p.TargetRef = &policy.TargetRef{Kind: policy.MeshService, Name: pick(rt, "target service", "s1", "s2")}
+	case policy.MeshHTTPRoute:
+		if !route {
+			p.TargetRef = &policy.TargetRef{Kind: policy.MeshHTTPRoute, Name: "r1"}
+		}
+	}
+	for range rapid.IntRange(0, 2).Draw(rt, "items") {
+		item := testItem{TargetRef: anyTarget(rt)}
+		if route {
+			item.Rules = []testRule{{BackendRefs: []policy.TargetRef{anyTarget(rt)}}}
+		}
+		p.To = append(p.To, item)
+	}
+	return p
+}
+
+func anyTarget(rt *rapid.T) policy.TargetRef {
+	r := anyRef(rt)
+	return policy.TargetRef{Kind: policy.MeshService, Name: r.Name, Labels: r.Labels}
+}
