@@ -1,0 +1,87 @@
+package xds
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"google.golang.org/protobuf/encoding/protojson"
+
+	"github.com/kuma-dp/kuma-dp/controlplane/topology"
+	"github.com/kuma-dp/kuma-dp/policy"
+	"github.com/kuma-dp/kuma-dp/policy/effect"
+)
+
+// ErrUnknownProxy: the mesh has no such Dataplane.
+var ErrUnknownProxy = errors.New("no such dataplane")
+
+// Rules returns what the policies mean for a proxy, in the order of the kinds; kinds of which no policy matches are left
+// out. With shadow, policies with the label kuma.io/effect: shadow count. The error is ErrUnknownProxy, or says which
+// rules are missing; those that could be made are returned all the same.
+func (s *Server) Rules(mesh, name string, shadow bool) ([]*policy.Rules, error) {
+	w, m, dp, err := s.find(mesh, name)
+	if err != nil {
+		return nil, err
+	}
+	rules, err := s.rulebook.rules(w, m, dp, shadow)
+	var out []*policy.Rules
+	for _, k := range s.cfg.Kinds {
+		if r := rules[k.Descriptor.Kind]; r != nil {
+			out = append(out, r)
+		}
+	}
+	return out, err
+}
+
+// ConfigOf returns the configuration of a proxy as `_config` shows it: by type URL and name, without what only the
+// metadata of a connected proxy tells, and with placeholders for secrets (contract effects-security.md §0.1). The error
+// is ErrUnknownProxy, or tells why there is no configuration.
+func (s *Server) ConfigOf(mesh, name string, shadow bool) (map[string]map[string]json.RawMessage, error) {
+	w, m, dp, err := s.find(mesh, name)
+	if err != nil {
+		return nil, err
+	}
+	rules, err := s.rulebook.rules(w, m, dp, shadow)
+	if err != nil {
+		s.log.Warn("rules of a proxy are incomplete", "mesh", mesh, "proxy", name, "error", err)
+	}
+	snap, err := s.generator.Generate(Input{
+		Mesh: m, Dataplane: dp, Zone: s.cfg.Zone, Rules: rules, TrustBundle: []byte("CA"),
+		Identity: &KeyPair{Cert: []byte("CERT"), Key: []byte("KEY")},
+	})
+	if err != nil {
+		return nil, err
+	}
+	return snap.JSON()
+}
+
+// JSON renders a snapshot by type URL and name. It contains private keys if the snapshot does.
+func (s *Snapshot) JSON() (map[string]map[string]json.RawMessage, error) {
+	types := effect.Types{}
+	out := map[string]map[string]json.RawMessage{}
+	for _, typeURL := range s.Types() {
+		out[typeURL] = map[string]json.RawMessage{}
+		for name, r := range s.Resources(typeURL) {
+			m, err := r.Any.UnmarshalNew()
+			if err != nil {
+				return nil, fmt.Errorf("render resource %s: %w", name, err)
+			}
+			b, err := protojson.MarshalOptions{Resolver: types}.Marshal(m)
+			if err != nil {
+				return nil, fmt.Errorf("render resource %s: %w", name, err)
+			}
+			out[typeURL][name] = b
+		}
+	}
+	return out, nil
+}
+
+func (s *Server) find(mesh, name string) (*topology.World, *topology.Mesh, *topology.Dataplane, error) {
+	w := s.cfg.Topology.Current()
+	if m := w.Meshes[mesh]; m != nil {
+		if dp := m.Dataplane(name); dp != nil {
+			return w, m, dp, nil
+		}
+	}
+	return nil, nil, nil, fmt.Errorf("inspect proxy %s.%s: %w", mesh, name, ErrUnknownProxy)
+}

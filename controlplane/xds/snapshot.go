@@ -1,0 +1,160 @@
+package xds
+
+import (
+	"crypto/sha256"
+	"encoding/base64"
+	"fmt"
+	"maps"
+	"slices"
+
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/anypb"
+
+	"github.com/kuma-dp/kuma-dp/policy/effect"
+)
+
+// Type URLs of the resources that are served.
+const (
+	TypeCluster  = "type.googleapis.com/envoy.config.cluster.v3.Cluster"
+	TypeEndpoint = "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment"
+	TypeListener = "type.googleapis.com/envoy.config.listener.v3.Listener"
+	TypeRoute    = "type.googleapis.com/envoy.config.route.v3.RouteConfiguration"
+	TypeSecret   = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"
+)
+
+// pushOrder is the order in which responses of different types are sent (contract controlplane.md §3.1).
+func pushOrder() []string {
+	return []string{TypeCluster, TypeEndpoint, TypeListener, TypeRoute, TypeSecret}
+}
+
+// served tells whether a type can be subscribed to; requests for others stay unanswered.
+func served(typeURL string) bool { return slices.Contains(pushOrder(), typeURL) }
+
+// Resource is one Envoy resource as it goes over the wire. It is immutable and shared between proxies.
+type Resource struct {
+	Name string
+	// Version is a hash of the content: equal versions mean equal bytes.
+	Version string
+	Any     *anypb.Any
+}
+
+type validator interface{ ValidateAll() error }
+
+func newResource(name string, m proto.Message) (*Resource, error) {
+	if v, ok := m.(validator); ok {
+		if err := v.ValidateAll(); err != nil {
+			return nil, fmt.Errorf("validate resource %s: %w", name, err)
+		}
+	}
+	a, err := effect.Pack(m)
+	if err != nil {
+		return nil, fmt.Errorf("make resource %s: %w", name, err)
+	}
+	return &Resource{Name: name, Version: hash(a.Value), Any: a}, nil
+}
+
+// hash gives 96 bits: enough that two contents never meet, short enough to repeat in every request.
+func hash(parts ...[]byte) string {
+	h := sha256.New()
+	for _, p := range parts {
+		h.Write(p)
+	}
+	return base64.RawURLEncoding.EncodeToString(h.Sum(nil)[:12])
+}
+
+// Snapshot is everything that one proxy is told. It is immutable.
+type Snapshot struct {
+	sets map[string]*set
+	// backends are the ports whose endpoints the snapshot holds, so that they can be replaced alone.
+	backends []backendRef
+}
+
+type backendRef struct {
+	destination, service string
+	port                 uint32
+}
+
+// set is the resources of one type.
+type set struct {
+	byName map[string]*Resource
+	names  []string // sorted
+	// version is a hash of all names and versions.
+	version string
+}
+
+func newSet(byName map[string]*Resource) *set {
+	names := slices.Sorted(maps.Keys(byName))
+	return &set{byName: byName, names: names, version: versionOf(names, byName)}
+}
+
+func versionOf(names []string, byName map[string]*Resource) string {
+	h := sha256.New()
+	for _, n := range names {
+		h.Write([]byte(n))
+		h.Write([]byte{0})
+		h.Write([]byte(byName[n].Version))
+	}
+	return base64.RawURLEncoding.EncodeToString(h.Sum(nil)[:12])
+}
+
+// Resources returns the resources of a type by name; the map must not be changed. It is nil for types without any.
+func (s *Snapshot) Resources(typeURL string) map[string]*Resource {
+	if t := s.sets[typeURL]; t != nil {
+		return t.byName
+	}
+	return nil
+}
+
+// Types returns the type URLs that have resources, sorted.
+func (s *Snapshot) Types() []string { return slices.Sorted(maps.Keys(s.sets)) }
+
+// Size is the number of bytes of all resources.
+func (s *Snapshot) Size() int {
+	n := 0
+	for _, t := range s.sets {
+		for _, r := range t.byName {
+			n += len(r.Any.Value)
+		}
+	}
+	return n
+}
+
+func (s *Snapshot) get(typeURL string) *set {
+	if t := s.sets[typeURL]; t != nil {
+		return t
+	}
+	return &set{}
+}
+
+// builder collects the resources of a snapshot.
+type builder struct {
+	types    map[string]map[string]*Resource
+	backends []backendRef
+}
+
+func (b *builder) add(typeURL string, r *Resource) {
+	if b.types == nil {
+		b.types = map[string]map[string]*Resource{}
+	}
+	if b.types[typeURL] == nil {
+		b.types[typeURL] = map[string]*Resource{}
+	}
+	b.types[typeURL][r.Name] = r
+}
+
+func (b *builder) addMessage(typeURL, name string, m proto.Message) error {
+	r, err := newResource(name, m)
+	if err != nil {
+		return err
+	}
+	b.add(typeURL, r)
+	return nil
+}
+
+func (b *builder) snapshot() *Snapshot {
+	s := &Snapshot{sets: make(map[string]*set, len(b.types)), backends: b.backends}
+	for t, byName := range b.types {
+		s.sets[t] = newSet(byName)
+	}
+	return s
+}
