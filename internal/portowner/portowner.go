@@ -20,6 +20,8 @@ import (
 type Owner struct {
 	// Addr is what the socket is bound to.
 	Addr netip.AddrPort
+	// UID is the user whose process made the socket.
+	UID uint32
 	// PID is the process that has the socket, 0 when it may not be seen.
 	PID int
 	// Command is the short name of the process, at most 15 bytes, empty when it may not be seen.
@@ -29,7 +31,7 @@ type Owner struct {
 // String describes the owner for an error message.
 func (o Owner) String() string {
 	if o.PID == 0 {
-		return fmt.Sprintf("a process that this user may not see (listening on %s)", o.Addr)
+		return fmt.Sprintf("a process of uid %d that this user may not see (listening on %s)", o.UID, o.Addr)
 	}
 	return fmt.Sprintf("%s (pid %d, listening on %s)", o.Command, o.PID, o.Addr)
 }
@@ -76,7 +78,7 @@ func find(proc, network string, port uint16) ([]Owner, error) {
 	pids := holders(proc, sockets)
 	owners := make([]Owner, 0, len(sockets))
 	for _, s := range sockets {
-		o := Owner{Addr: s.addr, PID: pids[s.inode]}
+		o := Owner{Addr: s.addr, UID: s.uid, PID: pids[s.inode]}
 		if comm, err := os.ReadFile(filepath.Join(proc, strconv.Itoa(o.PID), "comm")); err == nil {
 			o.Command = strings.TrimSpace(string(comm))
 		}
@@ -87,6 +89,7 @@ func find(proc, network string, port uint16) ([]Owner, error) {
 
 type socket struct {
 	addr  netip.AddrPort
+	uid   uint32
 	inode uint64
 }
 
@@ -109,11 +112,12 @@ func parse(content []byte, network string) []socket {
 			continue
 		}
 		addr, ok := parseAddr(f[1])
+		uid, uerr := strconv.ParseUint(f[7], 10, 32)
 		inode, err := strconv.ParseUint(f[9], 10, 64)
-		if !ok || err != nil {
+		if !ok || uerr != nil || err != nil {
 			continue
 		}
-		out = append(out, socket{addr, inode})
+		out = append(out, socket{addr, uint32(uid), inode})
 	}
 	return out
 }

@@ -99,7 +99,7 @@ func TestHiddenOwner(t *testing.T) {
 	if err != nil || len(owners) != 1 || owners[0].PID != 0 || owners[0].Addr.String() != "1.1.1.1:9901" {
 		t.Fatalf("got %v, %v", owners, err)
 	}
-	if got := owners[0].String(); !strings.Contains(got, "may not see") {
+	if got := owners[0].String(); !strings.Contains(got, "uid 0 that this user may not see") {
 		t.Errorf("got %q", got)
 	}
 }

@@ -1,0 +1,244 @@
+package agent
+
+import (
+	"fmt"
+	"log/slog"
+	"strings"
+	"time"
+
+	"github.com/spf13/pflag"
+)
+
+// Config is all that can be said to kuma-dp run. DefaultConfig gives the defaults; Bind ties it to flags; LoadEnv lets the
+// environment override them, as in Kuma 2.9 (contract agent.md §1.3). The JSON form is what is logged.
+type Config struct {
+	ControlPlane     ControlPlane      `json:"controlPlane"`
+	Dataplane        Dataplane         `json:"dataplane"`
+	DataplaneRuntime Runtime           `json:"dataplaneRuntime"`
+	DNS              DNS               `json:"dns"`
+	ProbeProxy       ProbeProxy        `json:"applicationProbeProxyServer"`
+	Log              *slog.Logger      `json:"-"`
+	LogLevel         string            `json:"-"` // for Envoy, when it is given none of its own
+	inPod            bool              // probes come from outside of the network namespace
+	deprecated       map[string]string // flags that were given and have no effect → their variables
+}
+
+// ControlPlane says where the control plane is and why to trust it.
+type ControlPlane struct {
+	// URL of the data-plane server; default https://localhost:5678.
+	URL   string `json:"url"`
+	Retry Retry  `json:"retry"`
+	// CACert is PEM and goes before CACertFile. With neither, the system's authorities are trusted.
+	CACert     string `json:"caCert"`
+	CACertFile string `json:"caCertFile"`
+	// SkipVerify accepts any certificate (unlike 2.9.13, which does so whenever it has no CA).
+	SkipVerify bool `json:"tlsSkipVerify,omitempty"`
+}
+
+// Retry bounds the attempts to fetch the bootstrap configuration.
+type Retry struct {
+	Backoff     Duration `json:"backoff"`     // default 3s
+	MaxDuration Duration `json:"maxDuration"` // default 5m
+}
+
+// Dataplane says which proxy this is.
+type Dataplane struct {
+	Mesh string `json:"mesh,omitempty"`
+	Name string `json:"name,omitempty"`
+	// ProxyType is dataplane (default), ingress or egress.
+	ProxyType string   `json:"proxyType"`
+	DrainTime Duration `json:"drainTime"` // default 30s
+	// ReadinessPort is where /ready is served; default 9902, 0 serves none.
+	ReadinessPort uint32 `json:"readinessPort"`
+}
+
+// Runtime says how Envoy and the agent run.
+type Runtime struct {
+	BinaryPath  string `json:"binaryPath"` // default envoy
+	ConfigDir   string `json:"configDir,omitempty"`
+	SocketDir   string `json:"socketDir,omitempty"`
+	Concurrency uint32 `json:"concurrency,omitempty"`
+	// TokenPath is preferred over Token, which is visible to all users of the host when given as a flag.
+	TokenPath              string            `json:"dataplaneTokenPath,omitempty"`
+	Token                  string            `json:"dataplaneToken,omitempty"`
+	Resource               string            `json:"resource,omitempty"`
+	ResourcePath           string            `json:"resourcePath,omitempty"` // - is standard input
+	ResourceVars           map[string]string `json:"resourceVars,omitempty"`
+	EnvoyLogLevel          string            `json:"envoyLogLevel,omitempty"`
+	EnvoyComponentLogLevel string            `json:"envoyComponentLogLevel,omitempty"`
+	// MaxMemoryBytes is 0 to take the limit of the control group.
+	MaxMemoryBytes  uint64 `json:"maxMemoryBytes,omitempty"`
+	MetricsCertPath string `json:"metricsCertPath,omitempty"`
+	MetricsKeyPath  string `json:"metricsKeyPath,omitempty"`
+	SystemCAPath    string `json:"systemCaPath,omitempty"`
+	IPv6Enabled     bool   `json:"IPv6Enabled"`
+}
+
+// DNS says how mesh names resolve.
+type DNS struct {
+	Enabled bool `json:"enabled"` // default true
+	// Port is where redirected queries arrive; default 15053.
+	Port uint32 `json:"proxyPort"`
+	// EnvoyPort is told to the control plane, which otherwise leaves the table of names out; nothing listens there.
+	EnvoyPort uint32 `json:"envoyDnsPort"`
+}
+
+// ProbeProxy rewrites health probes of the orchestrator to the workload.
+type ProbeProxy struct {
+	// Port is 0 (default, unlike 2.9's 9001) for none (demands.md §3.3, assertion 6b).
+	Port uint32 `json:"port"`
+}
+
+// Duration is a time.Duration that is a Go duration string in JSON.
+type Duration time.Duration
+
+// MarshalText writes the Go form, such as 5m0s.
+func (d Duration) MarshalText() ([]byte, error) { return []byte(time.Duration(d).String()), nil }
+
+// DefaultConfig returns the defaults.
+func DefaultConfig() Config {
+	return Config{
+		ControlPlane:     ControlPlane{URL: "https://localhost:5678", Retry: Retry{Backoff: Duration(3 * time.Second), MaxDuration: Duration(5 * time.Minute)}},
+		Dataplane:        Dataplane{ProxyType: "dataplane", DrainTime: Duration(30 * time.Second), ReadinessPort: 9902},
+		DataplaneRuntime: Runtime{BinaryPath: "envoy", IPv6Enabled: true},
+		DNS:              DNS{Enabled: true, Port: 15053, EnvoyPort: 15054},
+		LogLevel:         "info",
+	}
+}
+
+// setting is one option: a flag, an environment variable, or both.
+type setting struct {
+	flag, short, env, help string
+	add                    func(flags *pflag.FlagSet, name, short, help string)
+}
+
+func (c *Config) settings() []setting {
+	cp, dp, rt := &c.ControlPlane, &c.Dataplane, &c.DataplaneRuntime
+	return []setting{
+		{"cp-address", "", "KUMA_CONTROL_PLANE_URL", "URL of the control plane's data-plane server", text(&cp.URL)},
+		{"", "", "KUMA_CONTROL_PLANE_RETRY_BACKOFF", "", duration(&cp.Retry.Backoff)},
+		{"", "", "KUMA_CONTROL_PLANE_RETRY_MAX_DURATION", "", duration(&cp.Retry.MaxDuration)},
+		{"", "", "KUMA_CONTROL_PLANE_CA_CERT", "", text(&cp.CACert)},
+		{"ca-cert-file", "", "KUMA_CONTROL_PLANE_CA_CERT_FILE", "file with the CA by which the control plane is verified", text(&cp.CACertFile)},
+		{"skip-verify", "", "KUMA_CONTROL_PLANE_TLS_SKIP_VERIFY", "accept any certificate of the control plane (insecure)", boolean(&cp.SkipVerify)},
+		{"mesh", "", "KUMA_DATAPLANE_MESH", "mesh of the proxy", text(&dp.Mesh)},
+		{"name", "", "KUMA_DATAPLANE_NAME", "name of the proxy", text(&dp.Name)},
+		{"proxy-type", "", "KUMA_DATAPLANE_PROXY_TYPE", "dataplane, ingress or egress", text(&dp.ProxyType)},
+		{"drain-time", "", "KUMA_DATAPLANE_DRAIN_TIME", "how long to drain connections before Envoy is stopped", duration(&dp.DrainTime)},
+		{"", "", "KUMA_READINESS_PORT", "", number(&dp.ReadinessPort)},
+		{"binary-path", "", "KUMA_DATAPLANE_RUNTIME_BINARY_PATH", "Envoy: a path, or a name looked up on PATH", text(&rt.BinaryPath)},
+		{"config-dir", "", "KUMA_DATAPLANE_RUNTIME_CONFIG_DIR", "directory for Envoy's bootstrap configuration; default a new temporary one", text(&rt.ConfigDir)},
+		{"", "", "KUMA_DATAPLANE_RUNTIME_SOCKET_DIR", "", text(&rt.SocketDir)},
+		{"work-dir", "", "KUMA_DATAPLANE_RUNTIME_WORK_DIR", "one directory for both configuration and sockets", func(f *pflag.FlagSet, name, short, help string) {
+			f.VarP(funcValue{func(v string) error { rt.ConfigDir, rt.SocketDir = v, v; return nil }, "string"}, name, short, help)
+		}},
+		{"concurrency", "", "KUMA_DATAPLANE_RUNTIME_CONCURRENCY", "Envoy's worker threads; 0 takes all processors", number(&rt.Concurrency)},
+		{"dataplane-token-file", "", "KUMA_DATAPLANE_RUNTIME_TOKEN_PATH", "file with the dataplane token", text(&rt.TokenPath)},
+		{"dataplane-token", "", "KUMA_DATAPLANE_RUNTIME_TOKEN", "dataplane token; visible in the process list, prefer the file", text(&rt.Token)},
+		{"dataplane", "", "KUMA_DATAPLANE_RUNTIME_RESOURCE", "Dataplane resource as text", text(&rt.Resource)},
+		{"dataplane-file", "d", "KUMA_DATAPLANE_RUNTIME_RESOURCE_PATH", "file with the Dataplane resource, - for standard input", text(&rt.ResourcePath)},
+		{"dataplane-var", "v", "", "variables of the resource's template: k=v,k2=v2", func(f *pflag.FlagSet, name, short, help string) {
+			f.StringToStringVarP(&rt.ResourceVars, name, short, nil, help)
+		}},
+		{"envoy-log-level", "", "KUMA_DATAPLANE_RUNTIME_ENVOY_LOG_LEVEL", "Envoy's log level; default that of --log-level", text(&rt.EnvoyLogLevel)},
+		{"envoy-component-log-level", "", "KUMA_DATAPLANE_RUNTIME_ENVOY_COMPONENT_LOG_LEVEL", "Envoy's log levels by component", text(&rt.EnvoyComponentLogLevel)},
+		{"", "", "KUMA_DATAPLANE_RESOURCES_MAX_MEMORY_BYTES", "", func(f *pflag.FlagSet, name, short, help string) {
+			f.Uint64VarP(&rt.MaxMemoryBytes, name, short, rt.MaxMemoryBytes, help)
+		}},
+		{"metrics-cert-path", "", "KUMA_DATAPLANE_RUNTIME_METRICS_CERT_PATH", "certificate of the metrics listener", text(&rt.MetricsCertPath)},
+		{"metrics-key-path", "", "KUMA_DATAPLANE_RUNTIME_METRICS_KEY_PATH", "key of the metrics listener", text(&rt.MetricsKeyPath)},
+		{"", "", "KUMA_DATAPLANE_RUNTIME_DYNAMIC_SYSTEM_CA_PATH", "", text(&rt.SystemCAPath)},
+		{"", "", "KUMA_DATAPLANE_RUNTIME_IPV6_ENABLED", "", boolean(&rt.IPv6Enabled)},
+		{"dns-enabled", "", "KUMA_DNS_ENABLED", "resolve names of the mesh", boolean(&c.DNS.Enabled)},
+		{"dns-coredns-port", "", "KUMA_DNS_CORE_DNS_PORT", "port of the resolver (older name of --dns-proxy-port)", number(&c.DNS.Port)},
+		{"dns-proxy-port", "", "KUMA_DNS_PROXY_PORT", "port of the resolver", number(&c.DNS.Port)},
+		{"dns-envoy-port", "", "KUMA_DNS_ENVOY_DNS_PORT", "port told to the control plane as Envoy's", number(&c.DNS.EnvoyPort)},
+		{"", "", "KUMA_APPLICATION_PROBE_PROXY_PORT", "", number(&c.ProbeProxy.Port)},
+		c.ignored("dns-coredns-path", "KUMA_DNS_CORE_DNS_BINARY_PATH", "string"),
+		c.ignored("dns-coredns-config-template-path", "KUMA_DNS_CORE_DNS_CONFIG_TEMPLATE_PATH", "string"),
+		c.ignored("dns-server-config-dir", "KUMA_DNS_CONFIG_DIR", "string"),
+		c.ignored("dns-prometheus-port", "KUMA_DNS_PROMETHEUS_PORT", "uint32"),
+		c.ignored("dns-enable-logging", "KUMA_DNS_ENABLE_LOGGING", "bool"),
+	}
+}
+
+// Bind adds the flags of c to flags.
+func (c *Config) Bind(flags *pflag.FlagSet) {
+	for _, s := range c.settings() {
+		if s.flag != "" {
+			s.add(flags, s.flag, s.short, s.help)
+		}
+	}
+}
+
+// LoadEnv takes settings from the environment, which go before flags. Empty variables count as not set.
+func (c *Config) LoadEnv(lookup func(string) (string, bool)) error {
+	var bad []string
+	for _, s := range c.settings() {
+		value, ok := lookup(s.env)
+		if s.env == "" || !ok || value == "" {
+			continue
+		}
+		one := pflag.NewFlagSet(s.env, pflag.ContinueOnError)
+		s.add(one, "x", "", "")
+		if err := one.Lookup("x").Value.Set(value); err != nil {
+			bad = append(bad, fmt.Sprintf("%s=%q: %v", s.env, value, err))
+		}
+	}
+	pod, okPod := lookup("POD_NAME")
+	c.inPod = okPod
+	ns, okNS := lookup("POD_NAMESPACE")
+	if name := c.Dataplane.Name; okPod && okNS && (name == "" || strings.ContainsAny(name, "$(){}")) {
+		c.Dataplane.Name = pod + "." + ns
+	}
+	if len(bad) > 0 {
+		return fmt.Errorf("read environment: %s", strings.Join(bad, "; "))
+	}
+	return nil
+}
+
+// ignored is an option that only meant something to CoreDNS, which the built-in resolver replaces.
+func (c *Config) ignored(flag, env, kind string) setting {
+	return setting{flag, "", env, "no effect: the resolver is built in", func(f *pflag.FlagSet, name, short, help string) {
+		v := f.VarPF(funcValue{func(string) error {
+			if c.deprecated == nil {
+				c.deprecated = map[string]string{}
+			}
+			c.deprecated["--"+flag] = env
+			return nil
+		}, kind}, name, short, help)
+		if kind == "bool" {
+			v.NoOptDefVal = "true"
+		}
+	}}
+}
+
+// funcValue is a pflag.Value that calls a function.
+type funcValue struct {
+	set  func(string) error
+	kind string
+}
+
+func (v funcValue) String() string     { return "" }
+func (v funcValue) Set(s string) error { return v.set(s) }
+func (v funcValue) Type() string       { return v.kind }
+
+type adder = func(f *pflag.FlagSet, name, short, help string)
+
+func text(p *string) adder {
+	return func(f *pflag.FlagSet, name, short, help string) { f.StringVarP(p, name, short, *p, help) }
+}
+
+func boolean(p *bool) adder {
+	return func(f *pflag.FlagSet, name, short, help string) { f.BoolVarP(p, name, short, *p, help) }
+}
+
+func number(p *uint32) adder {
+	return func(f *pflag.FlagSet, name, short, help string) { f.Uint32VarP(p, name, short, *p, help) }
+}
+
+func duration(p *Duration) adder {
+	return func(f *pflag.FlagSet, name, short, help string) {
+		f.DurationVarP((*time.Duration)(p), name, short, time.Duration(*p), help)
+	}
+}

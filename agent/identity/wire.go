@@ -1,0 +1,69 @@
+package identity
+
+import (
+	"errors"
+	"fmt"
+
+	"google.golang.org/grpc/encoding"
+	"google.golang.org/grpc/encoding/proto"
+	"google.golang.org/grpc/mem"
+	"google.golang.org/protobuf/encoding/protowire"
+)
+
+// method is the published certificate API (istio.io/api, security/v1alpha1/ca.proto). Its two messages have one field
+// each that we use, so they are written by hand: the module's Go types bring a second protobuf runtime with them.
+const method = "/istio.v1.auth.IstioCertificateService/CreateCertificate"
+
+// certificateRequest is IstioCertificateRequest; field 1 is the request in PEM.
+type certificateRequest struct{ csr []byte }
+
+// certificateResponse is IstioCertificateResponse; field 1 is repeated, PEM, leaf first and root last.
+type certificateResponse struct{ chain []string }
+
+// wireCodec carries the two messages under protobuf's name.
+type wireCodec struct{}
+
+var _ encoding.CodecV2 = wireCodec{}
+
+func (wireCodec) Name() string { return proto.Name }
+
+func (wireCodec) Marshal(v any) (mem.BufferSlice, error) {
+	q, ok := v.(*certificateRequest)
+	if !ok {
+		return nil, fmt.Errorf("encode certificate request: unexpected %T", v)
+	}
+	return mem.BufferSlice{mem.SliceBuffer(field(nil, 1, q.csr))}, nil
+}
+
+func (wireCodec) Unmarshal(data mem.BufferSlice, v any) error {
+	a, ok := v.(*certificateResponse)
+	if !ok {
+		return fmt.Errorf("decode certificate response: unexpected %T", v)
+	}
+	return a.decode(data.Materialize())
+}
+
+func (a *certificateResponse) decode(b []byte) error {
+	for len(b) > 0 {
+		number, kind, n := protowire.ConsumeTag(b)
+		if n < 0 {
+			return errMalformed
+		}
+		b = b[n:]
+		if number == 1 && kind == protowire.BytesType {
+			text, n := protowire.ConsumeBytes(b)
+			if n < 0 {
+				return errMalformed
+			}
+			a.chain, b = append(a.chain, string(text)), b[n:]
+			continue
+		}
+		if n = protowire.ConsumeFieldValue(number, kind, b); n < 0 {
+			return errMalformed
+		}
+		b = b[n:]
+	}
+	return nil
+}
+
+var errMalformed = errors.New("decode certificate response: malformed protobuf")

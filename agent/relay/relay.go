@@ -1,0 +1,214 @@
+// Package relay stands between Envoy and the control plane: Envoy speaks delta ADS to it over a unix socket, and it
+// speaks to the control plane in whichever protocol that one implements (design.md §3.1, decision 1).
+//
+// Resources pass as bytes. The relay adds the token, keeps Envoy's stream through losses of the control plane, reads the
+// DNS table out of the listener kuma:dns (which Envoy never sees) and answers for the workload's certificate itself when
+// the control plane issues by CSR. It knows no other package of the agent.
+package relay
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/keepalive"
+
+	"github.com/kuma-dp/kuma-dp/agent/socket"
+	"github.com/kuma-dp/kuma-dp/internal/group"
+)
+
+// MaxMessage is how large an answer of the control plane may be, in bytes: a mesh of thousands of services exceeds
+// gRPC's own 4 MiB (demands.md F20).
+const MaxMessage = 64 << 20
+
+const (
+	// quiet is how long a control plane may be silent about a subscription, once it has sent clusters, before it counts
+	// as matching nothing: a state-of-the-world peer never answers such a subscription, and Envoy would wait for 15 s.
+	quiet = 500 * time.Millisecond
+	// quietAll is the same for "all clusters" and "all listeners", where to conclude too early would tell Envoy to serve
+	// without any.
+	quietAll = 3 * time.Second
+
+	keepaliveAfter   = 20 * time.Second // the control plane forbids pings more often than every 15 s (contract agent.md §5)
+	keepaliveTimeout = 15 * time.Second
+)
+
+// Config says what a Relay needs.
+type Config struct {
+	// SocketPath is the unix socket on which Envoy is served.
+	SocketPath string
+	// Upstream is the connection to the control plane, made by Connect; the caller closes it.
+	Upstream *grpc.ClientConn
+	// Token gives the credential for a new stream, read anew each time; nil or "" sends none.
+	Token func() (string, error)
+	// IdentitySecret is the name of the Secret that SetIdentity provides; "" when all secrets come from the control plane.
+	IdentitySecret string
+	// IdentityWanted is called, not concurrently, when Envoy asks for IdentitySecret; it must not block. May be nil.
+	IdentityWanted func()
+	// DNS gets each new table, in order; it must not block. With nil the listener kuma:dns passes to Envoy.
+	DNS func([]DNSRecord)
+	// MinBackoff and MaxBackoff bound the jittered wait between attempts to reach the control plane; default 500 ms, 10 s.
+	MinBackoff, MaxBackoff time.Duration
+	// Log is where changes of the connection and refused configuration are told; nil is silent.
+	Log *slog.Logger
+}
+
+// Relay is one Envoy's way to its control plane. Its methods may be called concurrently.
+type Relay struct {
+	cfg Config
+	log *slog.Logger
+
+	nodeKnown chan struct{} // closed once Envoy has introduced itself
+
+	mu       sync.Mutex
+	node     []byte // as Envoy sent it; nil before that
+	nodeID   string
+	subs     map[string]*subscription
+	order    []string // types in the order in which Envoy asked for them
+	envoy    *envoyStream
+	up       session
+	upBegan  time.Time
+	upProto  string
+	upFailed string         // why the last stream ended
+	upCount  int            // streams to the control plane so far
+	clusters bool           // clusters have arrived on the present stream
+	silence  [2]*time.Timer // for names, for wildcards
+	identity identityMode
+	dns      dnsState
+	serial   uint64
+}
+
+// dnsState is what the last table was.
+type dnsState struct {
+	loaded   bool
+	version  string // of its listener; "" when there is none
+	upstream string
+	records  int
+}
+
+// Connect prepares a connection to target (host:port); nothing is sent before its first use. With a nil config the
+// connection is in clear, for peers reached through a TLS terminator (contract agent.md §2.4).
+func Connect(target string, config *tls.Config) (*grpc.ClientConn, error) {
+	creds := insecure.NewCredentials()
+	if config != nil {
+		creds = credentials.NewTLS(config)
+	}
+	conn, err := grpc.NewClient("dns:///"+target,
+		grpc.WithTransportCredentials(creds),
+		grpc.WithDisableServiceConfig(),
+		grpc.WithNoProxy(), // the token goes to the control plane only
+		grpc.WithConnectParams(grpc.ConnectParams{
+			// Short, for the relay waits by itself between streams, and gRPC's wait is added to that.
+			Backoff:           backoff.Config{BaseDelay: 100 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: 3 * time.Second},
+			MinConnectTimeout: 5 * time.Second,
+		}),
+		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: keepaliveAfter, Timeout: keepaliveTimeout}),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(MaxMessage)))
+	if err != nil {
+		return nil, fmt.Errorf("prepare connection to control plane %s: %w", target, err)
+	}
+	return conn, nil
+}
+
+// New checks cfg.
+func New(cfg Config) (*Relay, error) {
+	if cfg.SocketPath == "" || cfg.Upstream == nil {
+		return nil, errors.New("make relay: it needs a socket path and an upstream connection")
+	}
+	if cfg.MinBackoff == 0 {
+		cfg.MinBackoff = 500 * time.Millisecond
+	}
+	if cfg.MaxBackoff == 0 {
+		cfg.MaxBackoff = 10 * time.Second
+	}
+	log := cfg.Log
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	return &Relay{cfg: cfg, log: log, nodeKnown: make(chan struct{}), subs: map[string]*subscription{}}, nil
+}
+
+// Run serves Envoy and follows the control plane until ctx ends. It fails only when the socket cannot be had; the loss
+// of the control plane is not a failure.
+func (r *Relay) Run(ctx context.Context) error {
+	listener, err := socket.Listen(r.cfg.SocketPath)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		r.mu.Lock()
+		for _, t := range r.silence {
+			if t != nil {
+				t.Stop()
+			}
+		}
+		r.mu.Unlock()
+	}()
+	return group.Run(ctx,
+		group.Member{Name: "envoy side", Run: func(ctx context.Context) error { return r.serve(ctx, listener) }},
+		group.Member{Name: "control plane side", Run: r.follow})
+}
+
+// sub returns the state of a type, made when first needed. The caller holds the lock.
+func (r *Relay) sub(typeURL string) *subscription {
+	s, ok := r.subs[typeURL]
+	if !ok {
+		s = newSubscription(typeURL)
+		r.subs[typeURL] = s
+		r.order = append(r.order, typeURL)
+	}
+	return s
+}
+
+// flush brings Envoy up to date about one type, if nothing is on its way to it already, and settles what the control
+// plane is owed when Envoy need not be asked. The caller holds the lock.
+func (r *Relay) flush(s *subscription) {
+	if r.envoy == nil || s.inflight != nil {
+		return
+	}
+	answer := s.next()
+	if answer == nil {
+		if s.owed != "" {
+			r.settleUpstream(s, s.owed)
+			s.owed = ""
+		}
+		return
+	}
+	r.serial++
+	s.deliver(answer, fmt.Sprintf("%x", r.serial))
+	r.envoy.out.put(answer)
+	if s.typeURL == clusterType {
+		r.renewEndpoints(answer)
+	}
+}
+
+// renewEndpoints sends the endpoints of changed clusters again: Envoy warms a changed cluster until it hears of its
+// endpoints, even when those are the same as before.
+func (r *Relay) renewEndpoints(answer *deltaResponse) {
+	s, ok := r.subs[endpointType]
+	if !ok {
+		return
+	}
+	for _, c := range answer.resources {
+		delete(s.given, endpointsOf(c.body.GetValue(), c.name))
+	}
+	r.flush(s)
+}
+
+func (r *Relay) settleUpstream(s *subscription, nonce string) {
+	verdict := s.verdict()
+	if verdict == nil {
+		s.ackedVersion = s.version
+	}
+	if r.up != nil {
+		r.up.reply(s, nonce, verdict)
+	}
+}
