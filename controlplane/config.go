@@ -1,0 +1,336 @@
+// Package controlplane is the control plane's process: Config, New, Run. It is the only package that knows all parts of
+// the control plane, and wires them together.
+package controlplane
+
+import (
+	"fmt"
+	"net/netip"
+	"os"
+	"reflect"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/kelseyhightower/envconfig"
+	"sigs.k8s.io/yaml"
+
+	"github.com/kuma-dp/kuma-dp/controlplane/api"
+)
+
+// Config is everything that can be configured. Names, defaults and shape are those of Kuma 2.9 (contract controlplane.md
+// §1.3 and Appendix A) as far as this control plane has what they configure; a file with other keys is refused rather
+// than half obeyed. It is what GET /config shows: it holds no secret.
+type Config struct {
+	Access          AccessConfig      `json:"access"`
+	APIServer       APIServerConfig   `json:"apiServer"`
+	BootstrapServer BootstrapConfig   `json:"bootstrapServer"`
+	Defaults        DefaultsConfig    `json:"defaults"`
+	Diagnostics     DiagnosticsConfig `json:"diagnostics"`
+	DPServer        DPServerConfig    `json:"dpServer"`
+	// Environment is "universal".
+	Environment string            `json:"environment" envconfig:"kuma_environment"`
+	General     GeneralConfig     `json:"general"`
+	IPAM        IPAMConfig        `json:"ipam"`
+	MeshService MeshServiceConfig `json:"meshService"`
+	// Mode is "zone" ("standalone" is its older name).
+	Mode      string          `json:"mode" envconfig:"kuma_mode"`
+	Multizone MultizoneConfig `json:"multizone"`
+	Store     StoreConfig     `json:"store"`
+	XDSServer XDSServerConfig `json:"xdsServer"`
+}
+
+// AccessConfig says who may do what; Type is "static".
+type AccessConfig struct {
+	Static AccessStatic `json:"static"`
+	Type   string       `json:"type" envconfig:"kuma_access_type"`
+}
+
+// AccessStatic are the lists of contract controlplane.md §2.5. Each pair of variables is KUMA_ACCESS_STATIC_{LIST}_USERS and
+// _GROUPS, comma separated.
+type AccessStatic struct {
+	AdminResources struct {
+		Groups []string `json:"groups" envconfig:"kuma_access_static_admin_resources_groups"`
+		Users  []string `json:"users" envconfig:"kuma_access_static_admin_resources_users"`
+	} `json:"adminResources"`
+	ControlPlaneMetadata struct {
+		Groups []string `json:"groups" envconfig:"kuma_access_static_control_plane_metadata_groups"`
+		Users  []string `json:"users" envconfig:"kuma_access_static_control_plane_metadata_users"`
+	} `json:"controlPlaneMetadata"`
+	GenerateDPToken struct {
+		Groups []string `json:"groups" envconfig:"kuma_access_static_generate_dp_token_groups"`
+		Users  []string `json:"users" envconfig:"kuma_access_static_generate_dp_token_users"`
+	} `json:"generateDpToken"`
+	GenerateUserToken struct {
+		Groups []string `json:"groups" envconfig:"kuma_access_static_generate_user_token_groups"`
+		Users  []string `json:"users" envconfig:"kuma_access_static_generate_user_token_users"`
+	} `json:"generateUserToken"`
+	ViewConfigDump struct {
+		Groups []string `json:"groups" envconfig:"kuma_access_static_view_config_dump_groups"`
+		Users  []string `json:"users" envconfig:"kuma_access_static_view_config_dump_users"`
+	} `json:"viewConfigDump"`
+}
+
+// APIServerConfig is the REST interface.
+type APIServerConfig struct {
+	Authn struct {
+		LocalhostIsAdmin bool `json:"localhostIsAdmin" envconfig:"kuma_api_server_authn_localhost_is_admin"`
+		Tokens           struct {
+			BootstrapAdminToken bool `json:"bootstrapAdminToken" envconfig:"kuma_api_server_authn_tokens_bootstrap_admin_token"`
+			EnableIssuer        bool `json:"enableIssuer" envconfig:"kuma_api_server_authn_tokens_enable_issuer"`
+		} `json:"tokens"`
+		// Type is "tokens".
+		Type string `json:"type" envconfig:"kuma_api_server_authn_type"`
+	} `json:"authn"`
+	// CORSAllowedDomains are regular expressions of origins. None are allowed by default, where 2.9 allows all.
+	CORSAllowedDomains []string `json:"corsAllowedDomains" envconfig:"kuma_api_server_cors_allowed_domains"`
+	HTTP               struct {
+		Enabled   bool   `json:"enabled" envconfig:"kuma_api_server_http_enabled"`
+		Interface string `json:"interface" envconfig:"kuma_api_server_http_interface"`
+		Port      uint32 `json:"port" envconfig:"kuma_api_server_http_port"`
+	} `json:"http"`
+	HTTPS struct {
+		Enabled     bool   `json:"enabled" envconfig:"kuma_api_server_https_enabled"`
+		Interface   string `json:"interface" envconfig:"kuma_api_server_https_interface"`
+		Port        uint32 `json:"port" envconfig:"kuma_api_server_https_port"`
+		TLSCertFile string `json:"tlsCertFile" envconfig:"kuma_api_server_https_tls_cert_file"`
+		TLSKeyFile  string `json:"tlsKeyFile" envconfig:"kuma_api_server_https_tls_key_file"`
+	} `json:"https"`
+	ReadOnly bool `json:"readOnly" envconfig:"kuma_api_server_read_only"`
+}
+
+// BootstrapConfig is what agents are given at the start.
+type BootstrapConfig struct {
+	Params struct {
+		AdminAccessLogPath   string   `json:"adminAccessLogPath" envconfig:"kuma_bootstrap_server_params_admin_access_log_path"`
+		AdminAddress         string   `json:"adminAddress" envconfig:"kuma_bootstrap_server_params_admin_address"`
+		AdminPort            uint32   `json:"adminPort" envconfig:"kuma_bootstrap_server_params_admin_port"`
+		CorefileTemplatePath string   `json:"corefileTemplatePath" envconfig:"kuma_bootstrap_server_params_corefile_template_path"`
+		XDSConnectTimeout    Duration `json:"xdsConnectTimeout" envconfig:"kuma_bootstrap_server_params_xds_connect_timeout"`
+		// XDSHost is empty for the host that the agent called.
+		XDSHost string `json:"xdsHost" envconfig:"kuma_bootstrap_server_params_xds_host"`
+		// XDSPort is 0 for the port of the data-plane server.
+		XDSPort uint32 `json:"xdsPort" envconfig:"kuma_bootstrap_server_params_xds_port"`
+	} `json:"params"`
+}
+
+// DefaultsConfig says what is not created at the start.
+type DefaultsConfig struct {
+	SkipHostnameGenerators bool `json:"SkipHostnameGenerators" envconfig:"kuma_defaults_skip_hostname_generators"`
+	SkipMeshCreation       bool `json:"skipMeshCreation" envconfig:"kuma_defaults_skip_mesh_creation"`
+}
+
+// DiagnosticsConfig is the server of /ready, /healthy and /metrics.
+type DiagnosticsConfig struct {
+	// DebugEndpoints adds /debug/pprof.
+	DebugEndpoints bool   `json:"debugEndpoints" envconfig:"kuma_diagnostics_debug_endpoints"`
+	ServerPort     uint32 `json:"serverPort" envconfig:"kuma_diagnostics_server_port"`
+}
+
+// DPServerConfig is the server of agents and Envoys.
+type DPServerConfig struct {
+	Authn struct {
+		DPProxy struct {
+			DPToken struct {
+				EnableIssuer bool `json:"enableIssuer" envconfig:"kuma_dp_server_authn_dp_proxy_dp_token_enable_issuer"`
+			} `json:"dpToken"`
+			// Type is "dpToken" or "none".
+			Type string `json:"type" envconfig:"kuma_dp_server_authn_dp_proxy_type"`
+		} `json:"dpProxy"`
+		EnableReloadableTokens bool `json:"enableReloadableTokens" envconfig:"kuma_dp_server_authn_enable_reloadable_tokens"`
+	} `json:"authn"`
+	HDS               HDSConfig `json:"hds"`
+	Port              uint32    `json:"port" envconfig:"kuma_dp_server_port"`
+	ReadHeaderTimeout Duration  `json:"readHeaderTimeout" envconfig:"kuma_dp_server_read_header_timeout"`
+	TLSCertFile       string    `json:"tlsCertFile" envconfig:"kuma_dp_server_tls_cert_file"`
+	TLSKeyFile        string    `json:"tlsKeyFile" envconfig:"kuma_dp_server_tls_key_file"`
+}
+
+// HDSConfig is the probing of workloads by Envoy.
+type HDSConfig struct {
+	CheckDefaults struct {
+		HealthyThreshold   uint32   `json:"healthyThreshold" envconfig:"kuma_dp_server_hds_check_healthy_threshold"`
+		Interval           Duration `json:"interval" envconfig:"kuma_dp_server_hds_check_interval"`
+		NoTrafficInterval  Duration `json:"noTrafficInterval" envconfig:"kuma_dp_server_hds_check_no_traffic_interval"`
+		Timeout            Duration `json:"timeout" envconfig:"kuma_dp_server_hds_check_timeout"`
+		UnhealthyThreshold uint32   `json:"unhealthyThreshold" envconfig:"kuma_dp_server_hds_check_unhealthy_threshold"`
+	} `json:"checkDefaults"`
+	Enabled  bool     `json:"enabled" envconfig:"kuma_dp_server_hds_enabled"`
+	Interval Duration `json:"interval" envconfig:"kuma_dp_server_hds_interval"`
+}
+
+// GeneralConfig concerns all parts.
+type GeneralConfig struct {
+	// TLSCertFile and TLSKeyFile are the pair of all servers; empty makes and keeps one in WorkDir.
+	TLSCertFile string `json:"tlsCertFile" envconfig:"kuma_general_tls_cert_file"`
+	TLSKeyFile  string `json:"tlsKeyFile" envconfig:"kuma_general_tls_key_file"`
+	// WorkDir is "$HOME/.kuma" when empty.
+	WorkDir string `json:"workDir" envconfig:"kuma_general_work_dir"`
+}
+
+// IPAMConfig are the ranges of virtual addresses.
+type IPAMConfig struct {
+	MeshService struct {
+		CIDR string `json:"cidr" envconfig:"kuma_ipam_mesh_service_cidr"`
+	} `json:"meshService"`
+}
+
+// MeshServiceConfig is the generation of MeshServices.
+type MeshServiceConfig struct {
+	// DeletionGracePeriod is how long a generated MeshService outlives its last Dataplane.
+	DeletionGracePeriod Duration `json:"deletionGracePeriod" envconfig:"kuma_mesh_service_deletion_grace_period"`
+}
+
+// MultizoneConfig is this zone. A global control plane cannot be joined yet: its address is refused, not ignored.
+type MultizoneConfig struct {
+	Zone struct {
+		GlobalAddress string `json:"globalAddress,omitempty" envconfig:"kuma_multizone_zone_global_address"`
+		Name          string `json:"name" envconfig:"kuma_multizone_zone_name"`
+	} `json:"zone"`
+}
+
+// StoreConfig is where resources are kept.
+type StoreConfig struct {
+	Bolt struct {
+		// Path is kuma-cp.db in the work directory when empty.
+		Path string `json:"path" envconfig:"kuma_store_bolt_path"`
+	} `json:"bolt"`
+	// Type is "bolt" or "memory".
+	Type string `json:"type" envconfig:"kuma_store_type"`
+}
+
+// XDSServerConfig is the serving of configuration to Envoys.
+type XDSServerConfig struct {
+	DataplaneDeregistrationDelay Duration `json:"dataplaneDeregistrationDelay" envconfig:"kuma_xds_dataplane_deregistration_delay"`
+	DataplaneStatusFlushInterval Duration `json:"dataplaneStatusFlushInterval" envconfig:"kuma_xds_server_dataplane_status_flush_interval"`
+}
+
+// Values of the settings that name a choice.
+const (
+	StoreBolt   = "bolt"
+	StoreMemory = "memory"
+
+	AuthnDPToken = "dpToken"
+	AuthnNone    = "none"
+
+	environmentUniversal = "universal"
+	modeZone             = "zone"
+	modeStandalone       = "standalone"
+	accessStatic         = "static"
+)
+
+// DefaultConfig returns the defaults. WorkDir and what lies in it are filled in by New.
+func DefaultConfig() Config {
+	var c Config
+	access := api.DefaultAccess()
+	c.Access.Type = accessStatic
+	s := &c.Access.Static
+	s.AdminResources.Users, s.AdminResources.Groups = access.AdminResources.Users, access.AdminResources.Groups
+	s.ControlPlaneMetadata.Users, s.ControlPlaneMetadata.Groups = access.ControlPlaneMetadata.Users, access.ControlPlaneMetadata.Groups
+	s.GenerateDPToken.Users, s.GenerateDPToken.Groups = access.GenerateDPToken.Users, access.GenerateDPToken.Groups
+	s.GenerateUserToken.Users, s.GenerateUserToken.Groups = access.GenerateUserToken.Users, access.GenerateUserToken.Groups
+	s.ViewConfigDump.Users, s.ViewConfigDump.Groups = access.ViewConfigDump.Users, access.ViewConfigDump.Groups
+
+	a := &c.APIServer
+	a.Authn.Type, a.Authn.LocalhostIsAdmin = api.AuthnTokens, true
+	a.Authn.Tokens.BootstrapAdminToken, a.Authn.Tokens.EnableIssuer = true, true
+	a.CORSAllowedDomains = []string{}
+	a.HTTP.Enabled, a.HTTP.Interface, a.HTTP.Port = true, "0.0.0.0", 5681
+	a.HTTPS.Enabled, a.HTTPS.Interface, a.HTTPS.Port = true, "0.0.0.0", 5682
+
+	p := &c.BootstrapServer.Params
+	p.AdminAccessLogPath, p.AdminAddress, p.AdminPort = "/dev/null", "127.0.0.1", 9901
+	p.XDSConnectTimeout = Duration(time.Second)
+
+	c.Diagnostics.ServerPort = 5680
+
+	d := &c.DPServer
+	d.Authn.DPProxy.Type, d.Authn.DPProxy.DPToken.EnableIssuer = AuthnDPToken, true
+	d.Port, d.ReadHeaderTimeout = 5678, Duration(5*time.Second)
+	d.HDS.Enabled, d.HDS.Interval = true, Duration(5*time.Second)
+	h := &d.HDS.CheckDefaults
+	h.Interval, h.NoTrafficInterval, h.Timeout = Duration(time.Second), Duration(time.Second), Duration(2*time.Second)
+	h.HealthyThreshold, h.UnhealthyThreshold = 1, 1
+
+	c.Environment, c.Mode = environmentUniversal, modeZone
+	c.IPAM.MeshService.CIDR = "241.0.0.0/8"
+	c.MeshService.DeletionGracePeriod = Duration(time.Hour)
+	c.Multizone.Zone.Name = "default"
+	c.Store.Type = StoreBolt
+	c.XDSServer.DataplaneDeregistrationDelay = Duration(10 * time.Second)
+	c.XDSServer.DataplaneStatusFlushInterval = Duration(10 * time.Second)
+	return c
+}
+
+// Load returns the defaults, overridden by the YAML file (none when path is empty), overridden by the environment. A key
+// that the file has and Config has not is an error that names it.
+func Load(path string) (Config, error) {
+	c := DefaultConfig()
+	if path != "" {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			return c, fmt.Errorf("read configuration: %w", err)
+		}
+		if err := yaml.UnmarshalStrict(text, &c); err != nil {
+			return c, fmt.Errorf("read configuration %s: %w", path, err)
+		}
+	}
+	if err := envconfig.Process("", &c); err != nil {
+		return c, fmt.Errorf("read configuration from the environment: %w", err)
+	}
+	return c, nil
+}
+
+// UnknownVariables returns the names of KUMA_ variables of an environment (NAME=value) that configure nothing here, sorted:
+// settings of Kuma that this control plane does not have, or typing errors.
+func UnknownVariables(environ []string) []string {
+	known := knownVariables()
+	var out []string
+	for _, pair := range environ {
+		name, _, _ := strings.Cut(pair, "=")
+		if strings.HasPrefix(name, "KUMA_") && !known[name] {
+			out = append(out, name)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+func knownVariables() map[string]bool {
+	known := map[string]bool{}
+	variables(reflect.TypeFor[Config](), known)
+	return known
+}
+
+// variables collects the names of a struct's variables.
+func variables(t reflect.Type, into map[string]bool) {
+	for i := range t.NumField() {
+		f := t.Field(i)
+		if name := f.Tag.Get("envconfig"); name != "" {
+			into[strings.ToUpper(name)] = true
+		} else if f.Type.Kind() == reflect.Struct {
+			variables(f.Type, into)
+		}
+	}
+}
+
+// Duration is a time.Duration that is written "1m0s" in JSON, YAML and the environment.
+type Duration time.Duration
+
+// String writes Go's form.
+func (d Duration) String() string { return time.Duration(d).String() }
+
+// MarshalText writes Go's form.
+func (d Duration) MarshalText() ([]byte, error) { return []byte(d.String()), nil }
+
+// UnmarshalText reads Go's form.
+func (d *Duration) UnmarshalText(text []byte) error {
+	v, err := time.ParseDuration(string(text))
+	*d = Duration(v)
+	return err
+}
+
+// serviceRange is where virtual addresses of services come from. The configuration must be valid.
+func (c *Config) serviceRange() netip.Prefix {
+	p, _ := netip.ParsePrefix(c.IPAM.MeshService.CIDR) // validate has parsed it before
+	return p
+}

@@ -1,0 +1,100 @@
+package controlplane
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+
+	"github.com/kuma-dp/kuma-dp/controlplane/api"
+	"github.com/kuma-dp/kuma-dp/controlplane/identity"
+	"github.com/kuma-dp/kuma-dp/controlplane/store"
+	"github.com/kuma-dp/kuma-dp/controlplane/token"
+	"github.com/kuma-dp/kuma-dp/controlplane/xds"
+	"github.com/kuma-dp/kuma-dp/resource"
+)
+
+// authenticate makes the check of a stream's first request, nil for no check. What the token says about itself is checked
+// before the Dataplane is decoded: a stranger costs no work.
+func authenticate(tokens *token.Validator, st store.Store) func(context.Context, string, *xds.Node) error {
+	if tokens == nil {
+		return nil
+	}
+	return func(_ context.Context, raw string, node *xds.Node) error {
+		claims, err := tokens.Dataplane(raw)
+		if err != nil {
+			return err
+		}
+		who := token.Proxy{Mesh: node.ID.Mesh, Name: node.ID.Name}
+		early := *claims
+		early.Tags = nil
+		if err := early.Allow(who); err != nil || len(claims.Tags) == 0 {
+			return err
+		}
+		dp, err := node.Dataplane()
+		if err != nil {
+			return err
+		}
+		if dp == nil {
+			dp, err = st.Get(resource.Key{Kind: resource.KindDataplane, Mesh: who.Mesh, Name: who.Name})
+			if errors.Is(err, store.ErrNotFound) {
+				// The stream ends a step later, with the text that tells to register it.
+				return nil
+			}
+			if err != nil {
+				return err
+			}
+		}
+		spec, ok := dp.Spec.(*resource.Dataplane)
+		if !ok {
+			return errors.New("the resource of the node is no Dataplane")
+		}
+		who.Tags = identity.Tags(spec)
+		return claims.Allow(who)
+	}
+}
+
+// beforePut guards what a resource means beside others.
+func (p *parts) beforePut(ctx context.Context, old, next *resource.Resource) ([]resource.Violation, error) {
+	if next.Kind != resource.KindMesh {
+		return nil, nil
+	}
+	if old != nil {
+		if v := resource.ValidateMeshChange(resource.SpecOf[*resource.Mesh](old), resource.SpecOf[*resource.Mesh](next)); len(v) > 0 {
+			return v, nil
+		}
+	}
+	ops, err := p.ids.Ops(next)
+	if err != nil {
+		// A provided authority that cannot be used is the user's to mend; nothing in the error is secret.
+		return []resource.Violation{{Field: "mtls.backends[0].conf", Reason: err.Error()}}, nil
+	}
+	if old == nil || len(ops) == 0 {
+		return nil, nil
+	}
+	// The mesh is there, mTLS is being enabled: its authority must exist before proxies are told.
+	if _, err := p.store.Commit(ctx, ops...); err != nil && !errors.Is(err, store.ErrExists) {
+		return nil, err
+	}
+	return nil, nil
+}
+
+// inspection adds what the xds package knows about a proxy's configuration.
+func (p *parts) inspection(r api.Router) {
+	r.Handle("GET /meshes/{mesh}/dataplanes/{name}/_config", func(w http.ResponseWriter, req *http.Request) error {
+		if err := r.Access.ViewConfigDump.Check(api.UserOf(req.Context()), "config dump"); err != nil {
+			return err
+		}
+		shadow := req.URL.Query().Get("shadow") == "true"
+		got, err := p.xds.ConfigOf(req.PathValue("mesh"), req.PathValue("name"), shadow)
+		if errors.Is(err, xds.ErrUnknownProxy) {
+			return &api.Error{Status: http.StatusNotFound, Title: "Could not retrieve a resource", Detail: "Not found"}
+		}
+		if err != nil {
+			return err
+		}
+		return api.WriteJSON(w, http.StatusOK, struct {
+			XDS map[string]map[string]json.RawMessage `json:"xds"`
+		}{got})
+	})
+}

@@ -1,0 +1,201 @@
+package identity
+
+import (
+	"context"
+	"crypto"
+	"errors"
+	"fmt"
+	"net/url"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/kuma-dp/kuma-dp/certs"
+	"github.com/kuma-dp/kuma-dp/controlplane/store"
+	"github.com/kuma-dp/kuma-dp/resource"
+)
+
+// Identity is what a proxy proves itself with. It is immutable.
+type Identity struct {
+	// Cert is the leaf as PEM, Bundle the roots of the mesh.
+	Cert, Bundle []byte
+	// Key is the private key as PEM, nil when the proxy has its own. It is secret.
+	Key                 []byte
+	Backend             string
+	NotBefore, NotAfter time.Time
+	// RenewAt is when IssueForProxy will make another: at four fifths of its life (contract controlplane.md §5.2).
+	RenewAt time.Time
+}
+
+// proxy is the identity made here for one proxy.
+type proxy struct {
+	mu    sync.Mutex // held while a key is made, so that a proxy's two streams do not make two
+	id    *Identity
+	stamp string
+	names string
+}
+
+// Tags returns all values of a Dataplane by tag, of its inbounds and its gateway.
+func Tags(d *resource.Dataplane) map[string][]string {
+	out := map[string][]string{}
+	add := func(tags map[string]string) {
+		for k, v := range tags {
+			if !slices.Contains(out[k], v) {
+				out[k] = append(out[k], v)
+			}
+		}
+	}
+	if d.Networking == nil {
+		return out
+	}
+	for _, in := range d.Networking.Inbound {
+		add(in.Tags)
+	}
+	if d.Networking.Gateway != nil {
+		add(d.Networking.Gateway.Tags)
+	}
+	return out
+}
+
+// IssueForProxy returns the identity of a registered proxy that brings no key (contract controlplane.md §5.2): the same
+// one until its mesh's authority, its tags or the time call for another. Key and certificate are kept in memory only. ctx
+// bounds the note in the DataplaneInsight. Errors: ErrDisabled, ErrUnknownProxy, ErrBadRequest.
+func (i *Issuer) IssueForProxy(ctx context.Context, mesh, name string) (*Identity, error) {
+	key := resource.Key{Kind: resource.KindDataplane, Mesh: mesh, Name: name}
+	ca, names, err := i.prepare(key)
+	if err != nil {
+		return nil, err
+	}
+	i.mu.Lock()
+	p := i.proxies[key]
+	if p == nil {
+		p = &proxy{}
+		i.proxies[key] = p
+	}
+	i.mu.Unlock()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if text := fmt.Sprint(names); p.id == nil || p.stamp != ca.stamp || p.names != text || !i.now().Before(p.id.RenewAt) {
+		signer, err := certs.NewKey(i.keyType)
+		if err != nil {
+			return nil, err
+		}
+		id, err := i.sign(ca, names, signer.Public())
+		if err != nil {
+			return nil, err
+		}
+		if id.Key, err = certs.EncodeKey(signer); err != nil {
+			return nil, err
+		}
+		p.id, p.stamp, p.names = id, ca.stamp, text
+		i.record(ctx, key, id)
+	}
+	return p.id, nil
+}
+
+// SignCSR certifies the public key of a PEM certificate request for a registered proxy. Nothing else of the request
+// counts. Errors: ErrDisabled, ErrUnknownProxy, ErrBadRequest.
+func (i *Issuer) SignCSR(ctx context.Context, mesh, name string, csr []byte) (*Identity, error) {
+	pub, err := certs.ParseCSR(csr)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrBadRequest, err)
+	}
+	key := resource.Key{Kind: resource.KindDataplane, Mesh: mesh, Name: name}
+	ca, names, err := i.prepare(key)
+	if err != nil {
+		return nil, err
+	}
+	id, err := i.sign(ca, names, pub)
+	if err != nil {
+		return nil, err
+	}
+	i.record(ctx, key, id)
+	return id, nil
+}
+
+// prepare finds the authority and the names of a proxy.
+func (i *Issuer) prepare(key resource.Key) (*authority, []*url.URL, error) {
+	ca, err := i.authority(key.Mesh)
+	if err != nil {
+		return nil, nil, fmt.Errorf("issue identity of %s: %w", key, err)
+	}
+	r, err := i.store.Get(key)
+	if errors.Is(err, store.ErrNotFound) {
+		err = fmt.Errorf("%s: %w", key, ErrUnknownProxy)
+	}
+	if err != nil {
+		return nil, nil, fmt.Errorf("issue identity: %w", err)
+	}
+	names, err := certs.WorkloadURIs(key.Mesh, Tags(resource.SpecOf[*resource.Dataplane](r)))
+	if err != nil {
+		return nil, nil, fmt.Errorf("issue identity of %s: %w: %w", key, ErrBadRequest, err)
+	}
+	return ca, names, nil
+}
+
+func (i *Issuer) sign(ca *authority, names []*url.URL, pub crypto.PublicKey) (*Identity, error) {
+	now := i.now()
+	leaf, err := ca.Sign(certs.SignRequest{PublicKey: pub, URIs: names, Lifetime: ca.lifetime, Now: now})
+	if err != nil {
+		return nil, err
+	}
+	return &Identity{
+		Cert: leaf.PEM, Bundle: ca.Authority.Bundle(), Backend: ca.backend, NotBefore: leaf.NotBefore, NotAfter: leaf.NotAfter,
+		RenewAt: now.Add(leaf.NotAfter.Sub(now) / 5 * 4),
+	}, nil
+}
+
+// recordTries bounds the attempts to note an identity while others write the same insight.
+const recordTries = 16
+
+// record notes an identity in the proxy's insight, where the MeshService's status learns that the proxy can do mTLS
+// (contract controlplane.md §1.7). The identity is good without the note, so that a failure is only logged.
+func (i *Issuer) record(ctx context.Context, dataplane resource.Key, id *Identity) {
+	for range recordTries {
+		err := i.note(ctx, dataplane, id)
+		switch {
+		case err == nil:
+			return
+		case errors.Is(err, store.ErrConflict), errors.Is(err, store.ErrExists), errors.Is(err, store.ErrNotFound):
+			continue // somebody else wrote in between
+		case ctx.Err() == nil:
+			i.log.Error("could not note an identity in the insight", "mesh", dataplane.Mesh, "proxy", dataplane.Name, "error", err)
+		}
+		return
+	}
+	i.log.Warn("gave up noting an identity in the insight, which others keep changing", "mesh", dataplane.Mesh, "proxy", dataplane.Name)
+}
+
+func (i *Issuer) note(ctx context.Context, dataplane resource.Key, id *Identity) error {
+	key := dataplane
+	key.Kind = resource.KindDataplaneInsight
+	op := store.Op{Action: store.Update}
+	old, err := i.store.Get(key)
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+		if there, err := i.has(dataplane); err != nil || !there {
+			return err // gone with its Dataplane: nothing to note
+		}
+		op = store.Op{Action: store.Create, Owner: dataplane}
+		op.Resource = &resource.Resource{Meta: resource.Meta{Key: key}, Spec: &resource.DataplaneInsight{}}
+	case err != nil:
+		return err
+	default:
+		op.ExpectVersion = old.Version
+		op.Resource = old.Clone()
+	}
+	spec := resource.SpecOf[*resource.DataplaneInsight](op.Resource)
+	note := resource.InsightMTLS{
+		CertificateExpirationTime:   id.NotAfter.UTC().Format(time.RFC3339),
+		LastCertificateRegeneration: i.now().UTC().Format(time.RFC3339Nano),
+		CertificateRegenerations:    1,
+		IssuedBackend:               id.Backend,
+		SupportedBackends:           []string{id.Backend},
+	}
+	if spec.MTLS != nil {
+		note.CertificateRegenerations += spec.MTLS.CertificateRegenerations
+	}
+	spec.MTLS = &note
+	_, err = i.store.Commit(ctx, op)
+	return err
+}

@@ -1,0 +1,170 @@
+// Package identity is the certificate authority of every mesh: it keeps the authorities in the store, hands out trust
+// bundles, and issues certificates to proxies, for their own key (a certificate request) or with a key made here (a
+// kuma-dp of 2.9). Every name in a certificate comes from the registered Dataplane (contract controlplane.md §5).
+package identity
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/kuma-dp/kuma-dp/certs"
+	"github.com/kuma-dp/kuma-dp/controlplane/store"
+	"github.com/kuma-dp/kuma-dp/resource"
+)
+
+// Errors that callers branch on; they are wrapped with the mesh or proxy concerned.
+var (
+	// ErrDisabled: the mesh has no enabled backend.
+	ErrDisabled = errors.New("mTLS is not enabled")
+	// ErrUnknownProxy: the Dataplane is not registered.
+	ErrUnknownProxy = errors.New("dataplane is not registered")
+	// ErrBadRequest: the certificate request or the Dataplane's tags cannot become a certificate.
+	ErrBadRequest = errors.New("no certificate can be made")
+)
+
+// Config is what an Issuer needs.
+type Config struct {
+	Store store.Store
+	// Log is silent when nil.
+	Log *slog.Logger
+	// Now is time.Now when nil.
+	Now func() time.Time
+	// KeyType of the keys made here for proxies that bring none; RSA2048, as in 2.9, when empty.
+	KeyType certs.KeyType
+}
+
+// Issuer issues identities. All methods are safe for concurrent use.
+type Issuer struct {
+	store   store.Store
+	log     *slog.Logger
+	now     func() time.Time
+	keyType certs.KeyType
+
+	mu          sync.Mutex
+	authorities map[string]*authority          // by mesh
+	proxies     map[resource.Key]*proxy        // made here, by Dataplane
+	waiters     map[resource.Key]chan struct{} // closed when the Dataplane appears
+	limits      map[resource.Key]*bucket
+}
+
+// New makes an Issuer; it does nothing by itself until Run.
+func New(cfg Config) *Issuer {
+	i := &Issuer{
+		store: cfg.Store, log: cfg.Log, now: cfg.Now, keyType: cfg.KeyType,
+		authorities: map[string]*authority{}, proxies: map[resource.Key]*proxy{},
+		waiters: map[resource.Key]chan struct{}{}, limits: map[resource.Key]*bucket{},
+	}
+	if i.log == nil {
+		i.log = slog.New(slog.DiscardHandler)
+	}
+	if i.now == nil {
+		i.now = time.Now
+	}
+	if i.keyType == "" {
+		i.keyType = certs.RSA2048
+	}
+	return i
+}
+
+// Run follows the store until ctx ends (nil) or the store is closed: it makes the authority of every mesh that enables
+// mTLS by any way but the API, which does so itself with Ops, and forgets deleted proxies.
+func (i *Issuer) Run(ctx context.Context) error {
+	stored, w := i.store.Watch()
+	defer w.Close()
+	for _, r := range stored {
+		i.seen(ctx, nil, r)
+	}
+	for {
+		events, err := w.Next(ctx)
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case err != nil:
+			return fmt.Errorf("follow the store: %w", err)
+		}
+		for _, ev := range events {
+			i.seen(ctx, ev.Old, ev.New)
+		}
+	}
+}
+
+func (i *Issuer) seen(ctx context.Context, old, new *resource.Resource) {
+	switch {
+	case new != nil && new.Kind == resource.KindMesh:
+		if err := i.ensure(ctx, new); err != nil && ctx.Err() == nil {
+			i.log.Error("could not make the authority of a mesh", "mesh", new.Name, "error", err)
+		}
+	case new != nil && new.Kind == resource.KindDataplane && old == nil:
+		i.mu.Lock()
+		defer i.mu.Unlock()
+		if c := i.waiters[new.Key]; c != nil {
+			close(c)
+			delete(i.waiters, new.Key)
+		}
+	case old != nil && new == nil:
+		i.mu.Lock()
+		defer i.mu.Unlock()
+		switch old.Kind {
+		case resource.KindDataplane:
+			delete(i.proxies, old.Key)
+			delete(i.limits, old.Key)
+		case resource.KindMesh:
+			delete(i.authorities, old.Name)
+		}
+	}
+}
+
+// ensure stores the authority that a mesh lacks.
+func (i *Issuer) ensure(ctx context.Context, mesh *resource.Resource) error {
+	ops, err := i.Ops(mesh)
+	if err != nil || len(ops) == 0 {
+		return err
+	}
+	// Somebody else may have been faster, or the mesh may be gone again.
+	_, err = i.store.Commit(ctx, ops...)
+	if err != nil && !errors.Is(err, store.ErrExists) && !errors.Is(err, store.ErrNoMesh) {
+		return fmt.Errorf("store authority of mesh %s: %w", mesh.Name, err)
+	}
+	return nil
+}
+
+// AwaitDataplane returns a Dataplane as soon as it is registered, or ErrUnknownProxy when ctx ends before. Run must be
+// under way.
+func (i *Issuer) AwaitDataplane(ctx context.Context, mesh, name string) (*resource.Resource, error) {
+	key := resource.Key{Kind: resource.KindDataplane, Mesh: mesh, Name: name}
+	for {
+		i.mu.Lock()
+		// Waiting begins before looking: a Dataplane that appears in between is not missed.
+		c := i.waiters[key]
+		if c == nil {
+			c = make(chan struct{})
+			i.waiters[key] = c
+		}
+		i.mu.Unlock()
+		r, err := i.store.Get(key)
+		if !errors.Is(err, store.ErrNotFound) {
+			i.stopWaiting(key, c)
+			return r, err
+		}
+		select {
+		case <-c:
+		case <-ctx.Done():
+			i.stopWaiting(key, c)
+			return nil, fmt.Errorf("%s: %w", key, ErrUnknownProxy)
+		}
+	}
+}
+
+// stopWaiting lets all others who wait look again, for they share the channel.
+func (i *Issuer) stopWaiting(key resource.Key, c chan struct{}) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.waiters[key] == c {
+		close(c)
+		delete(i.waiters, key)
+	}
+}

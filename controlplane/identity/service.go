@@ -1,0 +1,132 @@
+package identity
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"strings"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+	istio "istio.io/api/security/v1alpha1"
+
+	"github.com/kuma-dp/kuma-dp/certs"
+	"github.com/kuma-dp/kuma-dp/controlplane/token"
+	"github.com/kuma-dp/kuma-dp/resource"
+)
+
+// Metadata of a call, as docs/plan.md agrees.
+const (
+	headerToken = "authorization"
+	headerNode  = "kuma-node-id"
+)
+
+// registrationWait is how long a call waits for its Dataplane: an agent asks as soon as it starts, the Dataplane appears
+// with its first ADS stream.
+const registrationWait = 5 * time.Second
+
+// Service is istio.v1.auth.IstioCertificateService over an Issuer.
+type Service struct {
+	istio.UnimplementedIstioCertificateServiceServer
+	issuer *Issuer
+	tokens *token.Validator
+	log    *slog.Logger
+}
+
+// NewService serves certificate requests. With tokens nil nobody is asked for one (KUMA_DP_SERVER_AUTHN_DP_PROXY_TYPE=none).
+func NewService(issuer *Issuer, tokens *token.Validator) *Service {
+	return &Service{issuer: issuer, tokens: tokens, log: issuer.log}
+}
+
+// CreateCertificate signs the public key of a request for the proxy that the metadata names and the token proves. The
+// chain is the leaf, then the authority. The names and the lifetime that the request asks for are ignored: those are the
+// mesh's to say.
+func (s *Service) CreateCertificate(ctx context.Context, req *istio.IstioCertificateRequest) (*istio.IstioCertificateResponse, error) {
+	mesh, name, raw, err := caller(ctx, s.tokens != nil)
+	if err != nil {
+		return nil, err
+	}
+	var claims *token.Claims
+	if s.tokens != nil {
+		if claims, err = s.tokens.Dataplane(raw); err != nil {
+			return nil, unauthenticated(err)
+		}
+		// Everything but the tags can be checked before the Dataplane is there: a stranger shall not make us wait.
+		early := *claims
+		early.Tags = nil
+		if err := early.Allow(token.Proxy{Name: name, Mesh: mesh}); err != nil {
+			return nil, unauthenticated(err)
+		}
+	}
+	wait, cancel := context.WithTimeout(ctx, registrationWait)
+	defer cancel()
+	dp, err := s.issuer.AwaitDataplane(wait, mesh, name)
+	if err != nil {
+		return nil, s.explain(ctx, err)
+	}
+	if claims != nil {
+		proxy := token.Proxy{Name: name, Mesh: mesh, Tags: Tags(resource.SpecOf[*resource.Dataplane](dp))}
+		if err := claims.Allow(proxy); err != nil {
+			return nil, unauthenticated(err)
+		}
+	}
+	if !s.issuer.take(dp.Key) {
+		return nil, status.Errorf(codes.ResourceExhausted, "%s asks for certificates too often: wait %s", dp.Key, interval)
+	}
+	id, err := s.issuer.SignCSR(ctx, mesh, name, []byte(req.GetCsr()))
+	if err != nil {
+		return nil, s.explain(ctx, err)
+	}
+	chain := []string{string(id.Cert)}
+	roots, err := certs.ParseCertificates(id.Bundle)
+	if err != nil {
+		return nil, s.explain(ctx, err)
+	}
+	for _, c := range roots {
+		chain = append(chain, string(certs.EncodeCertificates(c)))
+	}
+	s.log.Debug("signed a certificate request", "mesh", mesh, "proxy", name, "expires", id.NotAfter)
+	return &istio.IstioCertificateResponse{CertChain: chain}, nil
+}
+
+// caller reads who calls from the metadata.
+func caller(ctx context.Context, tokenNeeded bool) (mesh, name, raw string, err error) {
+	md, _ := metadata.FromIncomingContext(ctx)
+	tokens, nodes := md.Get(headerToken), md.Get(headerNode)
+	switch {
+	case tokenNeeded && len(tokens) != 1:
+		return "", "", "", status.Errorf(codes.Unauthenticated, "request must have exactly 1 %q header, got %d", headerToken, len(tokens))
+	case len(nodes) != 1:
+		return "", "", "", status.Errorf(codes.InvalidArgument, "request must have exactly 1 %q header, got %d", headerNode, len(nodes))
+	}
+	mesh, name, ok := strings.Cut(nodes[0], ".")
+	if !ok || mesh == "" || name == "" {
+		return "", "", "", status.Errorf(codes.InvalidArgument, "header %q is %.100q, want <mesh>.<name>", headerNode, nodes[0])
+	}
+	if tokenNeeded {
+		raw = tokens[0]
+	}
+	return mesh, name, raw, nil
+}
+
+func unauthenticated(err error) error {
+	return status.Errorf(codes.Unauthenticated, "authentication failed: %v", err)
+}
+
+// explain maps an error to its code. What is no business of a proxy is logged and not told.
+func (s *Service) explain(ctx context.Context, err error) error {
+	switch {
+	case ctx.Err() != nil:
+		return status.FromContextError(ctx.Err()).Err()
+	case errors.Is(err, ErrUnknownProxy):
+		return status.Errorf(codes.NotFound, "%v within %s: does its agent's ADS stream reach this control plane?", err, registrationWait)
+	case errors.Is(err, ErrDisabled):
+		return status.Error(codes.FailedPrecondition, err.Error())
+	case errors.Is(err, ErrBadRequest):
+		return status.Error(codes.InvalidArgument, err.Error())
+	}
+	s.log.Error("could not sign a certificate request", "error", err)
+	return status.Error(codes.Internal, "the control plane could not sign the request, its log says why")
+}

@@ -1,0 +1,260 @@
+package controlplane
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/kuma-dp/kuma-dp/bootstrap/generate"
+	"github.com/kuma-dp/kuma-dp/controlplane/api"
+	"github.com/kuma-dp/kuma-dp/controlplane/dpserver"
+	"github.com/kuma-dp/kuma-dp/controlplane/hostname"
+	"github.com/kuma-dp/kuma-dp/controlplane/identity"
+	"github.com/kuma-dp/kuma-dp/controlplane/service"
+	"github.com/kuma-dp/kuma-dp/controlplane/store"
+	"github.com/kuma-dp/kuma-dp/controlplane/token"
+	"github.com/kuma-dp/kuma-dp/controlplane/topology"
+	"github.com/kuma-dp/kuma-dp/controlplane/xds"
+	"github.com/kuma-dp/kuma-dp/internal/group"
+	"github.com/kuma-dp/kuma-dp/internal/version"
+	"github.com/kuma-dp/kuma-dp/policy/all"
+	"github.com/kuma-dp/kuma-dp/resource"
+)
+
+// parts are everything that runs.
+type parts struct {
+	instanceID  string
+	store       store.Store
+	diagnostics *diagnostics
+	topology    *topology.Tracker
+	services    *service.Controller
+	names       *hostname.Assigner
+	ids         *identity.Issuer
+	lifecycle   *xds.Lifecycle
+	xds         *xds.Server
+	hds         *dpserver.HDS // nil when it is off
+	dpServer    *dpserver.Server
+	api         *api.Server
+	https       bool
+	http        bool
+}
+
+// build makes all parts, then the defaults; nothing runs or listens yet.
+func (c *ControlPlane) build(ctx context.Context, st store.Store) (*parts, error) {
+	cfg := &c.cfg
+	host, err := os.Hostname()
+	if err != nil {
+		host = "localhost" // it is only shown
+	}
+	zone := resource.ZoneInfo{Zone: cfg.Multizone.Zone.Name, Env: resource.EnvUniversal}
+	p := &parts{instanceID: instanceID(host), store: st, http: cfg.APIServer.HTTP.Enabled, https: cfg.APIServer.HTTPS.Enabled}
+	p.ids = identity.New(identity.Config{Store: st, Log: c.log.With("component", "identity")})
+	issuer := token.NewIssuer(st, nil)
+	validator, err := token.NewValidator(st, nil)
+	if err != nil {
+		return nil, err
+	}
+	proxyTokens := validator
+	if cfg.DPServer.Authn.DPProxy.Type == AuthnNone {
+		c.log.Warn("proxies are not asked for a token: whoever reaches the data-plane server can be any proxy")
+		proxyTokens = nil
+	}
+	seed := &seeder{cfg: cfg, store: st, ids: p.ids, tokens: issuer}
+	clusterID, err := seed.clusterID(ctx)
+	if err != nil {
+		return nil, err
+	}
+	p.topology = topology.New(topology.Config{Store: st, Zone: zone.Zone, Log: c.log.With("component", "topology")})
+	p.services = service.New(service.Config{
+		Store: st, Tracker: p.topology, GracePeriod: time.Duration(cfg.MeshService.DeletionGracePeriod), Log: c.log,
+	})
+	if p.names, err = hostname.New(hostname.Config{Store: st, Zone: zone.Zone, CIDR: cfg.serviceRange(), Log: c.log}); err != nil {
+		return nil, err
+	}
+	p.lifecycle = xds.NewLifecycle(xds.LifecycleConfig{
+		Store: st, Zone: zone, InstanceID: p.instanceID, Version: version.Version, Log: c.log.With("component", "lifecycle"),
+		Deregistration: time.Duration(cfg.XDSServer.DataplaneDeregistrationDelay), Flush: time.Duration(cfg.XDSServer.DataplaneStatusFlushInterval),
+	})
+	p.xds = xds.New(xds.Config{
+		Topology: p.topology, Zone: zone.Zone, Kinds: all.Kinds(), Effects: all.Effects(), Registry: c.registry, InstanceID: p.instanceID,
+		Authenticate: authenticate(proxyTokens, st), Lifecycle: p.lifecycle, TrustBundle: p.ids.Bundle, Log: c.log.With("component", "xds"),
+		Identity: func(ctx context.Context, id topology.ProxyID) (cert, key []byte, renewAt time.Time, err error) {
+			got, err := p.ids.IssueForProxy(ctx, id.Mesh, id.Name)
+			if err != nil {
+				return nil, nil, time.Time{}, err
+			}
+			return got.Cert, got.Key, got.RenewAt, nil
+		},
+	})
+	if err := c.buildDPServer(p, zone, proxyTokens); err != nil {
+		return nil, err
+	}
+	p.diagnostics = newDiagnostics(cfg.Diagnostics, c.log)
+	p.diagnostics.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Namespace: "kuma_cp", Name: "connected_proxies", Help: "Proxies with an open configuration stream.",
+	}, func() float64 { return float64(p.xds.Connected()) }))
+	if err := c.buildAPI(p, zone, issuer, validator, api.Index{
+		ClusterID: clusterID, Hostname: host, InstanceID: p.instanceID, Product: version.Product, Version: version.Version,
+	}); err != nil {
+		return nil, err
+	}
+	return p, seed.run(ctx) // last: it makes keys, which takes longer than everything else
+}
+
+func (c *ControlPlane) buildDPServer(p *parts, zone resource.ZoneInfo, tokens *token.Validator) error {
+	cfg := &c.cfg
+	pair, err := loadPair(cfg.DPServer.TLSCertFile, cfg.DPServer.TLSKeyFile)
+	if err != nil {
+		return err
+	}
+	params := &cfg.BootstrapServer.Params
+	if h := params.XDSHost; h != "" {
+		if err := pair.Leaf.VerifyHostname(h); err != nil {
+			return fmt.Errorf("agents are to connect to %q (KUMA_BOOTSTRAP_SERVER_PARAMS_XDS_HOST): %w", h, err)
+		}
+	}
+	var corefile []byte
+	if path := params.CorefileTemplatePath; path != "" {
+		if corefile, err = os.ReadFile(path); err != nil {
+			return fmt.Errorf("read template of agents' Corefile: %w", err)
+		}
+	}
+	dp := dpserver.Config{
+		Address: hostPort("", cfg.DPServer.Port), TLS: &tls.Config{Certificates: []tls.Certificate{pair.Certificate}, MinVersion: tls.VersionTLS12},
+		ADS: p.xds, Certificates: identity.NewService(p.ids, tokens), Store: p.store, Registry: c.registry, Tokens: tokens, Zone: zone, Corefile: corefile,
+		ReadHeaderTimeout: time.Duration(cfg.DPServer.ReadHeaderTimeout), Log: c.log,
+		Bootstrap: generate.Config{
+			XDSHost: params.XDSHost, XDSPort: params.XDSPort, ConnectTimeout: time.Duration(params.XDSConnectTimeout),
+			AdminAddress: params.AdminAddress, AdminPort: params.AdminPort, AdminAccessLogPath: params.AdminAccessLogPath,
+			HDS: cfg.DPServer.HDS.Enabled, ReloadableTokens: cfg.DPServer.Authn.EnableReloadableTokens, ServerCert: pair.pem,
+			Lookup: func(ctx context.Context, host string) ([]netip.Addr, error) {
+				return net.DefaultResolver.LookupNetIP(ctx, "ip", host)
+			},
+		},
+	}
+	if cfg.DPServer.HDS.Enabled {
+		h := cfg.DPServer.HDS.CheckDefaults
+		p.hds = dpserver.NewHDS(dpserver.HDSConfig{
+			Store: p.store, Await: p.ids.AwaitDataplane, Tokens: tokens, AdminPort: params.AdminPort, Log: c.log.With("component", "hds"),
+			Checks: dpserver.CheckDefaults{
+				Report: time.Duration(cfg.DPServer.HDS.Interval), Timeout: time.Duration(h.Timeout), Interval: time.Duration(h.Interval),
+				NoTrafficInterval: time.Duration(h.NoTrafficInterval), HealthyThreshold: h.HealthyThreshold, UnhealthyThreshold: h.UnhealthyThreshold,
+			},
+		})
+		dp.HDS = p.hds
+	}
+	p.dpServer, err = dpserver.New(dp)
+	return err
+}
+
+func (c *ControlPlane) buildAPI(p *parts, zone resource.ZoneInfo, issuer *token.Issuer, validator *token.Validator, index api.Index) error {
+	cfg := &c.cfg
+	a := api.Config{
+		Store: p.store, Registry: c.registry, Issuer: issuer, Validator: validator, Zone: zone, Index: index, Log: c.log,
+		AuthnType: cfg.APIServer.Authn.Type, LocalhostIsAdmin: cfg.APIServer.Authn.LocalhostIsAdmin, DisableIssuer: !cfg.APIServer.Authn.Tokens.EnableIssuer,
+		Access: cfg.access(), CORSAllowedDomains: cfg.APIServer.CORSAllowedDomains, ReadOnly: cfg.APIServer.ReadOnly,
+		EffectiveConfig: func() any { return cfg },
+		BeforePut:       p.beforePut,
+		OnMeshCreate: func(_ context.Context, mesh *resource.Resource) ([]store.Op, error) {
+			return meshOps(p.ids, mesh)
+		},
+		Extra: p.inspection,
+	}
+	if p.http {
+		a.HTTPAddress = hostPort(cfg.APIServer.HTTP.Interface, cfg.APIServer.HTTP.Port)
+	}
+	if p.https {
+		pair, err := loadPair(cfg.APIServer.HTTPS.TLSCertFile, cfg.APIServer.HTTPS.TLSKeyFile)
+		if err != nil {
+			return err
+		}
+		a.HTTPSAddress = hostPort(cfg.APIServer.HTTPS.Interface, cfg.APIServer.HTTPS.Port)
+		a.TLS = &tls.Config{Certificates: []tls.Certificate{pair.Certificate}, MinVersion: tls.VersionTLS12}
+	}
+	var err error
+	p.api, err = api.New(a)
+	return err
+}
+
+// access turns the lists of the configuration into those of the API. Lists that cannot be configured, for nothing asks
+// for them yet, keep their defaults.
+func (c *Config) access() *api.Access {
+	out, s := api.DefaultAccess(), &c.Access.Static
+	out.AdminResources = api.List{Users: s.AdminResources.Users, Groups: s.AdminResources.Groups}
+	out.ControlPlaneMetadata = api.List{Users: s.ControlPlaneMetadata.Users, Groups: s.ControlPlaneMetadata.Groups}
+	out.GenerateDPToken = api.List{Users: s.GenerateDPToken.Users, Groups: s.GenerateDPToken.Groups}
+	out.GenerateUserToken = api.List{Users: s.GenerateUserToken.Users, Groups: s.GenerateUserToken.Groups}
+	out.ViewConfigDump = api.List{Users: s.ViewConfigDump.Users, Groups: s.ViewConfigDump.Groups}
+	return &out
+}
+
+// listen binds all ports, so that one in use is found out before anything is served.
+func (p *parts) listen(ctx context.Context, cfg *Config) (err error) {
+	if err := p.diagnostics.listen(ctx, hostPort("", cfg.Diagnostics.ServerPort)); err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, p.diagnostics.listener.Close())
+		}
+	}()
+	if err := p.dpServer.Listen(ctx); err != nil {
+		return err
+	}
+	if err := p.api.Listen(ctx); err != nil {
+		return errors.Join(err, p.dpServer.Close())
+	}
+	return nil
+}
+
+func (p *parts) addresses() Addresses {
+	out := Addresses{DPServer: p.dpServer.Addr(), Diagnostics: p.diagnostics.listener.Addr()}
+	rest := p.api.Addresses()
+	if p.http && len(rest) > 0 {
+		out.HTTP, rest = rest[0], rest[1:]
+	}
+	if p.https && len(rest) > 0 {
+		out.HTTPS = rest[0]
+	}
+	return out
+}
+
+// members lists the parts as they depend on each other: they stop from the last to the first. The data-plane server stops
+// before the lifecycle, so that the ends of streams are still written; Dataplanes stay, for their proxies are only waiting
+// for the next start.
+func (p *parts) members(ready func(*parts)) []group.Member {
+	out := []group.Member{
+		{Name: "diagnostics", Run: p.diagnostics.run},
+		{Name: "topology", Run: p.topology.Run},
+		{Name: "services", Run: p.services.Run},
+		{Name: "hostnames", Run: p.names.Run},
+		{Name: "identity", Run: p.ids.Run},
+		{Name: "lifecycle", Run: p.lifecycle.Run},
+		{Name: "xds", Run: p.xds.Run},
+	}
+	if p.hds != nil {
+		out = append(out, group.Member{Name: "hds", Run: p.hds.Run})
+	}
+	return append(out,
+		group.Member{Name: "dp-server", Run: p.dpServer.Run},
+		group.Member{Name: "api", Run: p.api.Run},
+		group.Member{Name: "readiness", Run: func(ctx context.Context) error {
+			select {
+			case <-p.topology.Ready():
+				ready(p)
+			case <-ctx.Done():
+				return nil
+			}
+			<-ctx.Done()
+			p.diagnostics.ready.Store(false)
+			return nil
+		}},
+	)
+}

@@ -1,0 +1,94 @@
+package controlplane
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
+
+	"github.com/kuma-dp/kuma-dp/controlplane/api"
+)
+
+// Validate returns everything that is wrong, each fault by the path of its field in the file.
+func (c *Config) Validate() error {
+	var f faults
+	f.oneOf("environment", c.Environment, environmentUniversal)
+	f.oneOf("mode", c.Mode, modeZone, modeStandalone)
+	f.oneOf("access.type", c.Access.Type, accessStatic)
+	f.oneOf("store.type", c.Store.Type, StoreBolt, StoreMemory)
+	f.oneOf("apiServer.authn.type", c.APIServer.Authn.Type, api.AuthnTokens)
+	f.oneOf("dpServer.authn.dpProxy.type", c.DPServer.Authn.DPProxy.Type, AuthnDPToken, AuthnNone)
+	if c.APIServer.Authn.Tokens.EnableIssuer != c.DPServer.Authn.DPProxy.DPToken.EnableIssuer {
+		f.add("dpServer.authn.dpProxy.dpToken.enableIssuer", "must be the same as apiServer.authn.tokens.enableIssuer: one issuer makes both kinds of tokens")
+	}
+	if c.Multizone.Zone.GlobalAddress != "" {
+		f.add("multizone.zone.globalAddress", "joining a global control plane is not supported yet, leave it empty")
+	}
+	if c.Multizone.Zone.Name == "" {
+		f.add("multizone.zone.name", "must not be empty")
+	}
+	for _, p := range []struct {
+		path string
+		port uint32
+	}{
+		{"apiServer.http.port", c.APIServer.HTTP.Port}, {"apiServer.https.port", c.APIServer.HTTPS.Port},
+		{"dpServer.port", c.DPServer.Port}, {"diagnostics.serverPort", c.Diagnostics.ServerPort},
+		{"bootstrapServer.params.adminPort", c.BootstrapServer.Params.AdminPort}, {"bootstrapServer.params.xdsPort", c.BootstrapServer.Params.XDSPort},
+	} {
+		if p.port > 65535 {
+			f.add(p.path, fmt.Sprintf("%d is not a port", p.port))
+		}
+	}
+	for _, p := range []struct {
+		path      string
+		cert, key string
+	}{
+		{"general", c.General.TLSCertFile, c.General.TLSKeyFile},
+		{"apiServer.https", c.APIServer.HTTPS.TLSCertFile, c.APIServer.HTTPS.TLSKeyFile},
+		{"dpServer", c.DPServer.TLSCertFile, c.DPServer.TLSKeyFile},
+	} {
+		if (p.cert == "") != (p.key == "") {
+			f.add(p.path+".tlsCertFile and tlsKeyFile", "give both or neither")
+		}
+	}
+	for _, d := range []struct {
+		path string
+		d    Duration
+	}{
+		{"bootstrapServer.params.xdsConnectTimeout", c.BootstrapServer.Params.XDSConnectTimeout},
+		{"dpServer.readHeaderTimeout", c.DPServer.ReadHeaderTimeout},
+		{"dpServer.hds.interval", c.DPServer.HDS.Interval},
+		{"dpServer.hds.checkDefaults.interval", c.DPServer.HDS.CheckDefaults.Interval},
+		{"dpServer.hds.checkDefaults.noTrafficInterval", c.DPServer.HDS.CheckDefaults.NoTrafficInterval},
+		{"dpServer.hds.checkDefaults.timeout", c.DPServer.HDS.CheckDefaults.Timeout},
+		{"meshService.deletionGracePeriod", c.MeshService.DeletionGracePeriod},
+		{"xdsServer.dataplaneDeregistrationDelay", c.XDSServer.DataplaneDeregistrationDelay},
+		{"xdsServer.dataplaneStatusFlushInterval", c.XDSServer.DataplaneStatusFlushInterval},
+	} {
+		if d.d <= 0 {
+			f.add(d.path, "must be a positive duration")
+		}
+	}
+	if p, err := netip.ParsePrefix(c.IPAM.MeshService.CIDR); err != nil || !p.Addr().Is4() {
+		f.add("ipam.meshService.cidr", fmt.Sprintf("%q is no range of IPv4 addresses, such as 241.0.0.0/8", c.IPAM.MeshService.CIDR))
+	}
+	if _, err := netip.ParseAddr(c.BootstrapServer.Params.AdminAddress); err != nil {
+		f.add("bootstrapServer.params.adminAddress", fmt.Sprintf("%q is not an IP address", c.BootstrapServer.Params.AdminAddress))
+	}
+	return errors.Join(f...)
+}
+
+type faults []error
+
+func (f *faults) add(path, reason string) {
+	*f = append(*f, fmt.Errorf("configuration: %s: %s", path, reason))
+}
+
+func (f *faults) oneOf(path, value string, allowed ...string) {
+	for _, a := range allowed {
+		if value == a {
+			return
+		}
+	}
+	f.add(path, fmt.Sprintf("%q is not supported, use %s", value, strings.Join(allowed, " or ")))
+}
