@@ -39,11 +39,11 @@ func (c *Config) readResource(stdin io.Reader) (string, error) {
 	}
 	asJSON, err := yaml.YAMLToJSONStrict([]byte(text))
 	if err != nil {
-		return "", configError{fmt.Sprintf("parse dataplane resource: %v", err)}
+		return "", configError{fmt.Sprintf("parse dataplane resource of %s: %v", c.resourceSource(), err)}
 	}
 	var meta struct{ Type, Mesh, Name string }
 	if err := json.Unmarshal(asJSON, &meta); err != nil {
-		return "", configError{fmt.Sprintf("parse dataplane resource: type, mesh and name must be texts at the top level: %v", err)}
+		return "", configError{fmt.Sprintf("parse dataplane resource of %s: type, mesh and name must be texts at the top level: %v", c.resourceSource(), err)}
 	}
 	if meta.Type != kind {
 		return "", configError{fmt.Sprintf("invalid proxy resource type %q, expected %s", meta.Type, kind)}
@@ -52,16 +52,28 @@ func (c *Config) readResource(stdin io.Reader) (string, error) {
 		return "", configError{"--name and --mesh cannot be specified when a dataplane definition is provided, mesh and name will be read from the dataplane definition"}
 	}
 	if meta.Name == "" {
-		return "", configError{"parse dataplane resource: name must be non-empty"}
+		return "", configError{"parse dataplane resource of " + c.resourceSource() + ": name must be non-empty"}
 	}
 	if kind == "Dataplane" && meta.Mesh == "" {
-		return "", configError{"parse dataplane resource: mesh must be non-empty"}
+		return "", configError{"parse dataplane resource of " + c.resourceSource() + ": mesh must be non-empty"}
 	}
 	c.Dataplane.Name, c.Dataplane.Mesh = meta.Name, meta.Mesh
 	if kind != "Dataplane" {
 		c.Dataplane.Mesh = ""
 	}
 	return string(asJSON), nil
+}
+
+// resourceSource says where the resource comes from, for errors.
+func (c *Config) resourceSource() string {
+	switch path := c.DataplaneRuntime.ResourcePath; path {
+	case "":
+		return "--dataplane"
+	case "-":
+		return "standard input"
+	default:
+		return path
+	}
 }
 
 func (c *Config) resourceText(stdin io.Reader) (string, error) {

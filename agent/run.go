@@ -70,7 +70,7 @@ func (a *Agent) Run(ctx context.Context) (err error) {
 		return err
 	}
 	if p.envoy, err = envoy.New(envoy.Config{
-		Binary: binary, BootstrapPath: filepath.Join(dir.config, "bootstrap.yaml"), Bootstrap: boot.YAML,
+		Binary: binary, BootstrapPath: dir.bootstrap(), Bootstrap: boot.YAML,
 		DrainTime: time.Duration(a.cfg.Dataplane.DrainTime), Concurrency: int(rt.Concurrency),
 		LogLevel: cmp.Or(rt.EnvoyLogLevel, a.cfg.LogLevel), ComponentLogLevel: rt.EnvoyComponentLogLevel,
 		Admin: cmp.Or(boot.AdminAddress, boot.AdminPath), Log: a.log.With("component", "envoy"),

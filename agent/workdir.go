@@ -53,6 +53,9 @@ func openWorkdir(configDir, socketDir string, log *slog.Logger) (*workdir, error
 	return w, nil
 }
 
+// bootstrap is where Envoy reads its configuration.
+func (w *workdir) bootstrap() string { return filepath.Join(w.config, "bootstrap.yaml") }
+
 // take checks that nobody else can plant files in dir, and locks it.
 func (w *workdir) take(dir string) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -78,12 +81,15 @@ func (w *workdir) take(dir string) error {
 	return nil
 }
 
-// close removes what is temporary and gives up the locks.
+// close removes what the agent wrote, the directory too when it is a temporary one, and gives up the locks.
 func (w *workdir) close() error {
 	var errs []error
 	if w.temp != "" {
 		errs = append(errs, os.RemoveAll(w.temp))
 	} else {
+		if err := os.Remove(w.bootstrap()); err != nil && !errors.Is(err, os.ErrNotExist) {
+			errs = append(errs, err)
+		}
 		for _, f := range w.locks {
 			errs = append(errs, os.Remove(f.Name()))
 		}

@@ -64,6 +64,7 @@ func RewriteBootstrap(text []byte, socketPath string) (*Bootstrap, error) {
 	if hds := root.get("hdsConfig"); hds != nil {
 		hds["grpcServices"] = service
 	}
+	root.speedUpTags()
 	out, err := json.Marshal(root)
 	if err == nil {
 		b.YAML, err = yaml.JSONToYAML(out)

@@ -55,6 +55,8 @@ func TestRewriteBootstrap(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
+				// Tag expressions are replaced by faster equals, see TestFasterTagsAreEqual.
+				x = bytes.ReplaceAll(x, []byte(`regex: ((.+?)\.)rbac\.`), []byte(`regex: ^((.+?)\.)rbac\.`))
 				if !bytes.Equal(x, y) {
 					t.Errorf("%s changed from\n%s to\n%s", key, x, y)
 				}

@@ -12,12 +12,12 @@ import (
 	"github.com/kuma-dp/kuma-dp/internal/version"
 )
 
-// Exit codes. All but 0 are 1 in Kuma; scripts that only ask for success need not change.
+// Exit codes, as in kuma-cp and kumactl. All but 0 are 1 in Kuma; scripts that only ask for success need not change.
 const (
-	exitOther        = 1
-	exitConfig       = 2
-	exitControlPlane = 3
-	exitEnvoy        = 4
+	exitStart        = 1 // wrong configuration, or a port, socket or folder that cannot be had: starting again would not help
+	exitUsage        = 2 // wrong command line
+	exitControlPlane = 3 // no bootstrap configuration from the control plane
+	exitEnvoy        = 4 // Envoy could not be started, or ended on its own
 )
 
 // streams are where a command reads and writes.
@@ -39,14 +39,14 @@ func execute(args []string, in io.Reader, out, err io.Writer) int {
 	}
 	fmt.Fprintf(err, "Error: %v\n", failure)
 	switch {
-	case errors.Is(failure, agent.ErrConfig), errors.Is(failure, errUsage):
-		return exitConfig
+	case errors.Is(failure, errUsage):
+		return exitUsage
 	case errors.Is(failure, agent.ErrControlPlane):
 		return exitControlPlane
 	case errors.Is(failure, agent.ErrEnvoy):
 		return exitEnvoy
 	}
-	return exitOther
+	return exitStart
 }
 
 // errUsage marks a command line that could not be understood.
@@ -59,10 +59,18 @@ func newRoot(s streams) *cobra.Command {
 		Short: "Dataplane manager for Envoy-based Service Mesh",
 		Long: `Dataplane manager for Envoy-based Service Mesh.
 
-Exit codes: 0 success, 1 failure, 2 wrong configuration, 3 no bootstrap configuration from the control plane, 4 Envoy failed.`,
+Exit codes: 0 stopped as asked, 1 wrong configuration or failed start, 2 wrong command line, 3 no bootstrap configuration from the
+control plane, 4 Envoy failed.`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
-		Args:          cobra.NoArgs,
+		// RunE tells an unknown command, as an error of usage.
+		Args: cobra.ArbitraryArgs,
+		RunE: func(c *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return fmt.Errorf("unknown command %q: %w of %s", args[0], errUsage, c.CommandPath())
+			}
+			return c.Help()
+		},
 	}
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return fmt.Errorf("%w: %w", err, fmt.Errorf("%w of %s", errUsage, c.CommandPath()))

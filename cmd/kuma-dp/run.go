@@ -84,7 +84,7 @@ func onSignals(ctx context.Context, a *agent.Agent) (context.Context, context.Ca
 				case 2:
 					a.Hurry()
 				default:
-					os.Exit(exitOther)
+					os.Exit(exitStart)
 				}
 			}
 		}
