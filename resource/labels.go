@@ -59,21 +59,6 @@ func ComputeLabels(r *Resource, info ZoneInfo) {
 	r.Labels = labels
 }
 
-// SetDefaults changes the spec of a resource that a user writes as the control plane does before it stores it: the zone as
-// a tag of a Dataplane's inbounds and gateway (contract policies.md §2.7), the state of a MeshService that says none (§2.1).
-func SetDefaults(r *Resource, info ZoneInfo) {
-	switch spec := r.Spec.(type) {
-	case *Dataplane:
-		if info.Zone != "" && !info.Global {
-			spec.setZone(info.Zone)
-		}
-	case *MeshService:
-		if spec.State == "" {
-			spec.State = StateUnavailable
-		}
-	}
-}
-
 // ValidateLabels returns the faults of labels that depend on where they are written: a zone's own objects must not claim
 // to be another zone's or another mesh's (contract policies.md §1.4). It is for requests of users, beside Validate.
 func ValidateLabels(r *Resource, info ZoneInfo) []Violation {

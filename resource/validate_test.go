@@ -283,3 +283,20 @@ func TestIntOrString(t *testing.T) {
 		}
 	}
 }
+
+func TestKeepComputed(t *testing.T) {
+	old := decode(t, `{type: MeshService, mesh: m, name: s, spec: {state: Available, identities: [{type: ServiceTag, value: a}]},
+		status: {vips: [{ip: 241.0.0.0}]}}`)
+	silent := decode(t, "{type: MeshService, mesh: m, name: s, spec: {ports: [{port: 1, targetPort: 1}]}}")
+	resource.KeepComputed(old, silent)
+	spec := resource.SpecOf[*resource.MeshService](silent)
+	if silent.Status != old.Status || spec.State != "Available" || len(spec.Identities) != 1 {
+		t.Errorf("got status %v, state %q, identities %v", silent.Status, spec.State, spec.Identities)
+	}
+	explicit := decode(t, "{type: MeshService, mesh: m, name: s, spec: {state: Unavailable, identities: []}, status: {}}")
+	resource.KeepComputed(old, explicit)
+	spec = resource.SpecOf[*resource.MeshService](explicit)
+	if explicit.Status == old.Status || spec.State != "Unavailable" || len(spec.Identities) != 0 {
+		t.Errorf("what was given is lost: status %v, state %q, identities %v", explicit.Status, spec.State, spec.Identities)
+	}
+}

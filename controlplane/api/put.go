@@ -124,14 +124,12 @@ func (c collection) save(ctx context.Context, given *resource.Resource) (status 
 		faults = append(faults, resource.Validate(next)...)
 	} else {
 		faults = append(faults, resource.ValidateUpdate(next)...)
-		// The control plane computes statuses: a body that says nothing about it must not erase VIPs and hostnames.
-		if next.Status == nil {
-			next.Status = old.Status
-		}
+		resource.KeepComputed(old, next)
 	}
 	if len(faults) > 0 {
 		return 0, Invalid(titlePut, notValid, faults...)
 	}
+	resource.SetDefaults(next, cfg.Zone)
 	if cfg.BeforePut != nil {
 		faults, err := cfg.BeforePut(ctx, old, next)
 		if err != nil {

@@ -147,6 +147,7 @@ func (l *Lifecycle) prepare(node *Node, dp *resource.Resource) (*resource.Resour
 	if len(faults) > 0 {
 		return nil, fmt.Errorf("the Dataplane of the node metadata is not valid: %s %s", faults[0].Field, faults[0].Reason)
 	}
+	resource.SetDefaults(dp, l.cfg.Zone)
 	if _, err := l.cfg.Store.Get(resource.Key{Kind: resource.KindMesh, Name: node.ID.Mesh}); err != nil {
 		return nil, fmt.Errorf("find mesh %s of the proxy: %w", node.ID.Mesh, err)
 	}
