@@ -91,37 +91,6 @@ func (d *demo) run(ctx context.Context) (err error) {
 	return nil
 }
 
-// policies turn on strict mTLS and let nobody in but web. The services are made from the Dataplanes.
-const policies = `type: Mesh
-name: default
-meshServices:
-  mode: Exclusive
-mtls:
-  enabledBackend: ca-1
-  backends:
-  - name: ca-1
-    type: builtin
----
-` + permission
-
-// permission is what the suggestions take away and give back.
-const permission = `type: MeshTrafficPermission
-mesh: default
-name: web-to-backend
-spec:
-  targetRef:
-    kind: MeshSubset
-    tags:
-      kuma.io/service: backend
-  from:
-  - targetRef:
-      kind: MeshSubset
-      tags:
-        kuma.io/service: web
-    default:
-      action: Allow
-`
-
 // up starts the control plane and the workloads and returns the client.
 func (d *demo) up(ctx context.Context) (*scene.Workload, error) {
 	since := time.Now()
@@ -129,7 +98,7 @@ func (d *demo) up(ctx context.Context) (*scene.Workload, error) {
 		return nil, err
 	}
 	d.step("control plane", "%s on host %s, ready after %s", "kuma-cp", d.scene.ControlPlane.Host.Addr, age(since))
-	if err := d.scene.Apply(ctx, policies); err != nil {
+	if err := d.scene.Apply(ctx, scene.Mesh+"---\n"+scene.Permission); err != nil {
 		return nil, err
 	}
 	d.step("mesh", "strict mTLS, services from Dataplanes, only web may call backend")

@@ -73,6 +73,7 @@ func (d *demo) request(ctx context.Context, web *scene.Workload) (scene.Seen, er
 	if err := json.Unmarshal([]byte(body), &seen); err != nil {
 		return scene.Seen{}, fmt.Errorf("%s answers %q: %w", url, body, err)
 	}
+	fmt.Fprintf(d.out, "%s\n\n", strings.TrimSpace(body))
 	return seen, nil
 }
 
@@ -97,7 +98,7 @@ func fields(header, key string) []string {
 // suggest prints what to try next; each line works in another terminal.
 func (d *demo) suggest() {
 	file := filepath.Join(d.scene.Dir(), "permission.yaml")
-	if err := os.WriteFile(file, []byte(permission), 0o644); err != nil {
+	if err := os.WriteFile(file, []byte(scene.Permission), 0o644); err != nil {
 		d.step("note", "cannot write %s: %v", file, err)
 	}
 	cp, web := "ip netns exec "+prefix+"-cp ", "ip netns exec "+prefix+"-web "

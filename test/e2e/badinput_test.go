@@ -30,7 +30,7 @@ networking:
 // code of its class (1 configuration or start, 2 usage, 3 control plane, 4 Envoy).
 func TestBadInput(t *testing.T) {
 	s := newScene(t, "kuma-bad")
-	apply(t, s, mesh)
+	apply(t, s, scene.Mesh)
 	dir := s.Dir()
 	write := func(name, text string) string {
 		t.Helper()
@@ -142,8 +142,8 @@ func TestBadInput(t *testing.T) {
 	})
 
 	t.Run("a refused change leaves the stored one", func(t *testing.T) {
-		apply(t, s, permission)
-		bad := strings.Replace(permission, "action: Allow", "action: Perhaps", 1)
+		apply(t, s, scene.Permission)
+		bad := strings.Replace(scene.Permission, "action: Allow", "action: Perhaps", 1)
 		if err := s.Apply(ctx(t), bad); err == nil || !strings.Contains(err.Error(), "spec.from[0].default.action") {
 			t.Errorf("got %v, want a refusal that names the field", err)
 		}
@@ -188,7 +188,7 @@ func lastLine(text string) string {
 // agent hides its files from others.
 func TestTwoAgentsOnOneHost(t *testing.T) {
 	s := newScene(t, "kuma-two")
-	apply(t, s, mesh+"---\n"+permission)
+	apply(t, s, scene.Mesh+"---\n"+scene.Permission)
 	first := add(t, s, scene.WorkloadConfig{Name: "first", Service: "first"})
 
 	same := first.Second("second", "second", 9901)

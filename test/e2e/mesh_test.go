@@ -29,34 +29,6 @@ import (
 // patience bounds what a test waits for; it is no measurement.
 const patience = 60 * time.Second
 
-const mesh = `type: Mesh
-name: default
-meshServices:
-  mode: Exclusive
-mtls:
-  enabledBackend: ca-1
-  backends:
-  - name: ca-1
-    type: builtin
-`
-
-const permission = `type: MeshTrafficPermission
-mesh: default
-name: web-to-backend
-spec:
-  targetRef:
-    kind: MeshSubset
-    tags:
-      kuma.io/service: backend
-  from:
-  - targetRef:
-      kind: MeshSubset
-      tags:
-        kuma.io/service: web
-    default:
-      action: Allow
-`
-
 // otherHost sends a retry to an instance that has not failed yet; without it chance may send all five to the dead one.
 const otherHost = `type: MeshRetry
 mesh: default
@@ -171,7 +143,7 @@ func awaitStatus(t *testing.T, w *scene.Workload, url string, want int) {
 
 func TestMesh(t *testing.T) {
 	s := newScene(t, "kuma-e2e")
-	apply(t, s, mesh+"---\n"+permission)
+	apply(t, s, scene.Mesh+"---\n"+scene.Permission)
 	backend1 := add(t, s, scene.WorkloadConfig{Name: "backend-1", Service: "backend"})
 	backend2 := add(t, s, scene.WorkloadConfig{Name: "backend-2", Service: "backend"})
 	web := add(t, s, scene.WorkloadConfig{Name: "web", Service: "web"})
@@ -243,7 +215,7 @@ func TestMesh(t *testing.T) {
 			t.Fatal(err)
 		}
 		awaitStatus(t, web, backendURL, http.StatusForbidden)
-		apply(t, s, permission)
+		apply(t, s, scene.Permission)
 		awaitStatus(t, web, backendURL, http.StatusOK)
 	})
 
@@ -263,7 +235,7 @@ func TestMesh(t *testing.T) {
 		}
 		load.stop()
 		awaitStatus(t, web, backendURL, http.StatusForbidden)
-		apply(t, s, permission)
+		apply(t, s, scene.Permission)
 		awaitStatus(t, web, backendURL, http.StatusOK)
 		if load.failed.Load() > load.denied.Load() {
 			t.Errorf("%d of %d requests failed, first: %v", load.failed.Load(), load.sent.Load(), load.first.Load())

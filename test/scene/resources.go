@@ -1,0 +1,33 @@
+//go:build linux
+
+package scene
+
+// Mesh turns on strict mTLS; its services are made from the Dataplanes.
+const Mesh = `type: Mesh
+name: default
+meshServices:
+  mode: Exclusive
+mtls:
+  enabledBackend: ca-1
+  backends:
+  - name: ca-1
+    type: builtin
+`
+
+// Permission lets web, and nobody else, call backend.
+const Permission = `type: MeshTrafficPermission
+mesh: default
+name: web-to-backend
+spec:
+  targetRef:
+    kind: MeshSubset
+    tags:
+      kuma.io/service: backend
+  from:
+  - targetRef:
+      kind: MeshSubset
+      tags:
+        kuma.io/service: web
+    default:
+      action: Allow
+`
