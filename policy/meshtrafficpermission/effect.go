@@ -40,6 +40,7 @@ func Apply(p *effect.Proxy, r *policy.Rules) error {
 // rbac returns the rules, never nil, and the shadow rules, nil when no rule asks for them.
 func rbac(mesh string, rules []policy.SubsetRule) (allow, shadow *rbacv3.RBAC) {
 	var allowed, shadowed []*rbacv3.Principal
+	var denied [][]policy.Matcher
 	for _, r := range rules {
 		conf, ok := r.Conf.(*Conf)
 		if !ok {
@@ -47,9 +48,11 @@ func rbac(mesh string, rules []policy.SubsetRule) (allow, shadow *rbacv3.RBAC) {
 		}
 		switch conf.Action {
 		case Allow:
-			allowed = append(allowed, principal(mesh, r.Matchers))
+			allowed = append(allowed, except(mesh, r.Matchers, denied))
 		case AllowWithShadowDeny:
-			shadowed = append(shadowed, principal(mesh, r.Matchers))
+			shadowed = append(shadowed, except(mesh, r.Matchers, denied))
+		case Deny:
+			denied = append(denied, r.Matchers)
 		}
 	}
 	allow = &rbacv3.RBAC{}
@@ -67,6 +70,39 @@ func policies(principals []*rbacv3.Principal) map[string]*rbacv3.Policy {
 		Permissions: []*rbacv3.Permission{{Rule: &rbacv3.Permission_Any{Any: true}}},
 		Principals:  principals,
 	}}
+}
+
+// except is everybody with all the matchers, less those whom an earlier rule denies. Of the rules the first that matches
+// counts, but Envoy lets in whoever matches any principal: without the exception, "not b may" of one policy lets a client in
+// that another policy denies (docs/adr/0005). Rules that nobody can match together, nearly all, need none.
+func except(mesh string, matchers []policy.Matcher, denied [][]policy.Matcher) *rbacv3.Principal {
+	may := principal(mesh, matchers)
+	ids := []*rbacv3.Principal{may}
+	for _, d := range denied {
+		if overlap(matchers, d) {
+			ids = append(ids, &rbacv3.Principal{Identifier: &rbacv3.Principal_NotId{NotId: principal(mesh, d)}})
+		}
+	}
+	if len(ids) == 1 {
+		return may
+	}
+	return &rbacv3.Principal{Identifier: &rbacv3.Principal_AndIds{AndIds: &rbacv3.Principal_Set{Ids: ids}}}
+}
+
+// overlap tells whether a client with one value for each tag can match both.
+func overlap(a, b []policy.Matcher) bool {
+	for _, x := range a {
+		for _, y := range b {
+			if x.Key != y.Key {
+				continue
+			}
+			same := x.Value == y.Value
+			if same && x.Not != y.Not || !same && !x.Not && !y.Not {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 // principal is everybody whose certificate has all the tags.
