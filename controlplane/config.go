@@ -68,6 +68,14 @@ type AccessStatic struct {
 		Groups []string `json:"groups" envconfig:"kuma_access_static_view_config_dump_groups"`
 		Users  []string `json:"users" envconfig:"kuma_access_static_view_config_dump_users"`
 	} `json:"viewConfigDump"`
+	ViewStats struct {
+		Groups []string `json:"groups" envconfig:"kuma_access_static_view_stats_groups"`
+		Users  []string `json:"users" envconfig:"kuma_access_static_view_stats_users"`
+	} `json:"viewStats"`
+	ViewClusters struct {
+		Groups []string `json:"groups" envconfig:"kuma_access_static_view_clusters_groups"`
+		Users  []string `json:"users" envconfig:"kuma_access_static_view_clusters_users"`
+	} `json:"viewClusters"`
 }
 
 // APIServerConfig is the REST interface.
@@ -83,7 +91,14 @@ type APIServerConfig struct {
 	} `json:"authn"`
 	// CORSAllowedDomains are regular expressions of origins. None are allowed by default, where 2.9 allows all.
 	CORSAllowedDomains []string `json:"corsAllowedDomains" envconfig:"kuma_api_server_cors_allowed_domains"`
-	HTTP               struct {
+	// EnvoyAdmin bounds questions to the admin interfaces of Envoys: 2.9 has these times built in.
+	EnvoyAdmin struct {
+		// ConnectTimeout is for dialling and, again, for the TLS handshake.
+		ConnectTimeout Duration `json:"connectTimeout" envconfig:"kuma_api_server_envoy_admin_connect_timeout"`
+		// Timeout is for each wait for an answer, or for more of it.
+		Timeout Duration `json:"timeout" envconfig:"kuma_api_server_envoy_admin_timeout"`
+	} `json:"envoyAdmin"`
+	HTTP struct {
 		Enabled   bool   `json:"enabled" envconfig:"kuma_api_server_http_enabled"`
 		Interface string `json:"interface" envconfig:"kuma_api_server_http_interface"`
 		Port      uint32 `json:"port" envconfig:"kuma_api_server_http_port"`
@@ -229,11 +244,14 @@ func DefaultConfig() Config {
 	s.GenerateDPToken.Users, s.GenerateDPToken.Groups = access.GenerateDPToken.Users, access.GenerateDPToken.Groups
 	s.GenerateUserToken.Users, s.GenerateUserToken.Groups = access.GenerateUserToken.Users, access.GenerateUserToken.Groups
 	s.ViewConfigDump.Users, s.ViewConfigDump.Groups = access.ViewConfigDump.Users, access.ViewConfigDump.Groups
+	s.ViewStats.Users, s.ViewStats.Groups = access.ViewStats.Users, access.ViewStats.Groups
+	s.ViewClusters.Users, s.ViewClusters.Groups = access.ViewClusters.Users, access.ViewClusters.Groups
 
 	a := &c.APIServer
 	a.Authn.Type, a.Authn.LocalhostIsAdmin = api.AuthnTokens, true
 	a.Authn.Tokens.BootstrapAdminToken, a.Authn.Tokens.EnableIssuer = true, true
 	a.CORSAllowedDomains = []string{}
+	a.EnvoyAdmin.ConnectTimeout, a.EnvoyAdmin.Timeout = Duration(3*time.Second), Duration(5*time.Second)
 	a.HTTP.Enabled, a.HTTP.Interface, a.HTTP.Port = true, "0.0.0.0", 5681
 	a.HTTPS.Enabled, a.HTTPS.Interface, a.HTTPS.Port = true, "0.0.0.0", 5682
 

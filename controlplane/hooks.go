@@ -2,11 +2,8 @@ package controlplane
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
-	"net/http"
 
-	"github.com/kuma-dp/kuma-dp/controlplane/api"
 	"github.com/kuma-dp/kuma-dp/controlplane/identity"
 	"github.com/kuma-dp/kuma-dp/controlplane/store"
 	"github.com/kuma-dp/kuma-dp/controlplane/token"
@@ -77,24 +74,4 @@ func (p *parts) beforePut(ctx context.Context, old, next *resource.Resource) ([]
 		return nil, err
 	}
 	return nil, nil
-}
-
-// inspection adds what the xds package knows about a proxy's configuration.
-func (p *parts) inspection(r api.Router) {
-	r.Handle("GET /meshes/{mesh}/dataplanes/{name}/_config", func(w http.ResponseWriter, req *http.Request) error {
-		if err := r.Access.ViewConfigDump.Check(api.UserOf(req.Context()), "config dump"); err != nil {
-			return err
-		}
-		shadow := req.URL.Query().Get("shadow") == "true"
-		got, err := p.xds.ConfigOf(req.PathValue("mesh"), req.PathValue("name"), shadow)
-		if errors.Is(err, xds.ErrUnknownProxy) {
-			return &api.Error{Status: http.StatusNotFound, Title: "Could not retrieve a resource", Detail: "Not found"}
-		}
-		if err != nil {
-			return err
-		}
-		return api.WriteJSON(w, http.StatusOK, struct {
-			XDS map[string]map[string]json.RawMessage `json:"xds"`
-		}{got})
-	})
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/kuma-dp/kuma-dp/controlplane/dpserver"
 	"github.com/kuma-dp/kuma-dp/controlplane/hostname"
 	"github.com/kuma-dp/kuma-dp/controlplane/identity"
+	"github.com/kuma-dp/kuma-dp/controlplane/inspect"
 	"github.com/kuma-dp/kuma-dp/controlplane/service"
 	"github.com/kuma-dp/kuma-dp/controlplane/store"
 	"github.com/kuma-dp/kuma-dp/controlplane/token"
@@ -41,6 +42,7 @@ type parts struct {
 	xds         *xds.Server
 	hds         *dpserver.HDS // nil when it is off
 	dpServer    *dpserver.Server
+	inspector   *inspect.Inspector
 	api         *api.Server
 	https       bool
 	http        bool
@@ -71,6 +73,14 @@ func (c *ControlPlane) build(ctx context.Context, st store.Store) (*parts, error
 	if err != nil {
 		return nil, err
 	}
+	// Before the listeners of Envoys' admin interfaces can be made; the other defaults may come last.
+	if err := identity.EnsureAuthorities(ctx, st, time.Now()); err != nil {
+		return nil, err
+	}
+	admin, err := identity.LoadAdmin(st)
+	if err != nil {
+		return nil, err
+	}
 	p.topology = topology.New(topology.Config{Store: st, Zone: zone.Zone, Log: c.log.With("component", "topology")})
 	p.services = service.New(service.Config{
 		Store: st, Tracker: p.topology, GracePeriod: time.Duration(cfg.MeshService.DeletionGracePeriod), Log: c.log,
@@ -92,7 +102,20 @@ func (c *ControlPlane) build(ctx context.Context, st store.Store) (*parts, error
 			}
 			return got.Cert, got.Key, got.RenewAt, nil
 		},
+		Admin: func(address string) (*xds.AdminTLS, error) {
+			cert, key, err := admin.Server(address)
+			if err != nil {
+				return nil, err
+			}
+			return &xds.AdminTLS{KeyPair: xds.KeyPair{Cert: cert, Key: key}, ClientCA: admin.CA()}, nil
+		},
 	})
+	if p.inspector, err = inspect.New(inspect.Config{
+		Store: st, Proxies: p.xds, Kinds: all.Kinds(), Zone: zone.Zone, Admin: admin,
+		ConnectTimeout: time.Duration(cfg.APIServer.EnvoyAdmin.ConnectTimeout), Timeout: time.Duration(cfg.APIServer.EnvoyAdmin.Timeout),
+	}); err != nil {
+		return nil, err
+	}
 	if err := c.buildDPServer(p, zone, proxyTokens); err != nil {
 		return nil, err
 	}
@@ -165,7 +188,7 @@ func (c *ControlPlane) buildAPI(p *parts, zone resource.ZoneInfo, issuer *token.
 		OnMeshCreate: func(_ context.Context, mesh *resource.Resource) ([]store.Op, error) {
 			return meshOps(p.ids, mesh)
 		},
-		Extra: p.inspection,
+		Extra: p.inspector.Routes,
 	}
 	if p.http {
 		a.HTTPAddress = hostPort(cfg.APIServer.HTTP.Interface, cfg.APIServer.HTTP.Port)
@@ -192,6 +215,8 @@ func (c *Config) access() *api.Access {
 	out.GenerateDPToken = api.List{Users: s.GenerateDPToken.Users, Groups: s.GenerateDPToken.Groups}
 	out.GenerateUserToken = api.List{Users: s.GenerateUserToken.Users, Groups: s.GenerateUserToken.Groups}
 	out.ViewConfigDump = api.List{Users: s.ViewConfigDump.Users, Groups: s.ViewConfigDump.Groups}
+	out.ViewStats = api.List{Users: s.ViewStats.Users, Groups: s.ViewStats.Groups}
+	out.ViewClusters = api.List{Users: s.ViewClusters.Users, Groups: s.ViewClusters.Groups}
 	return &out
 }
 

@@ -56,6 +56,8 @@ func (c *Config) Validate() error {
 		d    Duration
 	}{
 		{"bootstrapServer.params.xdsConnectTimeout", c.BootstrapServer.Params.XDSConnectTimeout},
+		{"apiServer.envoyAdmin.connectTimeout", c.APIServer.EnvoyAdmin.ConnectTimeout},
+		{"apiServer.envoyAdmin.timeout", c.APIServer.EnvoyAdmin.Timeout},
 		{"dpServer.readHeaderTimeout", c.DPServer.ReadHeaderTimeout},
 		{"dpServer.hds.interval", c.DPServer.HDS.Interval},
 		{"dpServer.hds.checkDefaults.interval", c.DPServer.HDS.CheckDefaults.Interval},

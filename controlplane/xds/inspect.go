@@ -85,3 +85,43 @@ func (s *Server) find(mesh, name string) (*topology.World, *topology.Mesh, *topo
 	}
 	return nil, nil, nil, fmt.Errorf("inspect proxy %s.%s: %w", mesh, name, ErrUnknownProxy)
 }
+
+// ErrNotConnected: the proxy has no stream to this control plane.
+var ErrNotConnected = errors.New("the proxy is not connected")
+
+// AdminEndpoint is where the admin interface of an Envoy is reached.
+type AdminEndpoint struct {
+	Address string
+	Port    uint32
+	// Secure says that the listener of contract controlplane.md §3.3 is in front of it; without it, Envoy itself listens
+	// there, in clear.
+	Secure bool
+}
+
+// AdminEndpoint returns where the admin interface of a connected proxy is reached. The error is ErrUnknownProxy,
+// ErrNotConnected, or says that the proxy has none.
+func (s *Server) AdminEndpoint(mesh, name string) (AdminEndpoint, error) {
+	_, _, dp, err := s.find(mesh, name)
+	if err != nil {
+		return AdminEndpoint{}, err
+	}
+	s.mu.Lock()
+	p := s.proxies[topology.ProxyID{Mesh: mesh, Name: name}]
+	var meta Meta
+	if p != nil {
+		meta = p.meta
+	}
+	s.mu.Unlock()
+	switch {
+	case p == nil:
+		return AdminEndpoint{}, fmt.Errorf("reach envoy of %s.%s: %w", mesh, name, ErrNotConnected)
+	case meta.AdminPort == 0 || dp.Spec.Networking == nil:
+		return AdminEndpoint{}, fmt.Errorf("reach envoy of %s.%s: its admin interface is off", mesh, name)
+	}
+	local, err := adminAddress(meta.AdminAddress)
+	if err != nil {
+		return AdminEndpoint{}, fmt.Errorf("reach envoy of %s.%s: %w", mesh, name, err)
+	}
+	address := dp.Spec.Networking.Address
+	return AdminEndpoint{Address: address, Port: meta.AdminPort, Secure: address != local}, nil
+}

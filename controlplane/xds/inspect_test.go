@@ -60,3 +60,33 @@ networking:
 		t.Errorf("listener is %s", got)
 	}
 }
+
+func TestAdminEndpoint(t *testing.T) {
+	r := newRig(t)
+	r.backend("backend-1", "10.0.0.1")
+	if _, err := r.srv.AdminEndpoint("default", "nobody"); !errors.Is(err, ErrUnknownProxy) {
+		t.Errorf("error is %v", err)
+	}
+	p := r.sotw(r.ctx(), node("client-1"), nil)
+	p.subscribe(TypeListener)
+	p.next()
+	if _, err := r.srv.AdminEndpoint("default", "backend-1"); !errors.Is(err, ErrNotConnected) {
+		t.Errorf("error is %v", err)
+	}
+	connected := func(address string, port uint32) {
+		r.srv.mu.Lock()
+		defer r.srv.mu.Unlock()
+		for _, p := range r.srv.proxies {
+			p.meta.AdminAddress, p.meta.AdminPort = address, port
+		}
+	}
+	connected("127.0.0.1", 9901)
+	got, err := r.srv.AdminEndpoint("default", "client-1")
+	if err != nil || !got.Secure || got.Port != 9901 || got.Address == "" {
+		t.Errorf("endpoint is %+v, %v", got, err)
+	}
+	connected("127.0.0.1", 0)
+	if _, err := r.srv.AdminEndpoint("default", "client-1"); err == nil || errors.Is(err, ErrNotConnected) {
+		t.Errorf("an admin interface that is off: %v", err)
+	}
+}

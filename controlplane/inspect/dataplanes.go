@@ -1,0 +1,84 @@
+package inspect
+
+import (
+	"errors"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+
+	"github.com/kuma-dp/kuma-dp/controlplane/api"
+	"github.com/kuma-dp/kuma-dp/controlplane/store"
+	"github.com/kuma-dp/kuma-dp/policy"
+	"github.com/kuma-dp/kuma-dp/resource"
+)
+
+const (
+	defaultPage = 100
+	maxPage     = 1000
+)
+
+type dataplanesBody struct {
+	Items []meta  `json:"items"`
+	Next  *string `json:"next,omitempty"`
+	Total int     `json:"total"`
+}
+
+// dataplanes lists the proxies that a policy of the kind applies to. A shadow policy is shown with those that it would
+// apply to.
+func (i *Inspector) dataplanes(kind policy.Kind) api.Handler {
+	return func(w http.ResponseWriter, req *http.Request) error {
+		if _, err := i.mesh(req); err != nil {
+			return err
+		}
+		p, err := i.cfg.Store.Get(resource.Key{Kind: kind.Descriptor.Kind, Mesh: req.PathValue("mesh"), Name: req.PathValue("name")})
+		if errors.Is(err, store.ErrNotFound) {
+			return api.NotFound(titleGet)
+		}
+		if err != nil {
+			return err
+		}
+		query := req.URL.Query()
+		size, err := number(query, "size", defaultPage, 1, maxPage)
+		if err != nil {
+			return err
+		}
+		offset, err := number(query, "offset", 0, 0, 1<<30)
+		if err != nil {
+			return err
+		}
+		body := dataplanesBody{Items: []meta{}}
+		for _, dp := range i.cfg.Store.List(resource.KindDataplane, p.Mesh) {
+			if !strings.Contains(dp.Name, query.Get("name")) ||
+				len(policy.Matched(kind, dp, []*resource.Resource{p}, i.cfg.Zone, true)) == 0 {
+				continue
+			}
+			if body.Total >= offset && len(body.Items) < size {
+				body.Items = append(body.Items, metaOf(dp.Key, dp.Labels))
+			}
+			body.Total++
+		}
+		if end := offset + len(body.Items); len(body.Items) > 0 && end < body.Total {
+			query.Set("offset", strconv.Itoa(end))
+			query.Set("size", strconv.Itoa(size))
+			next := url.URL{Scheme: "http", Host: req.Host, Path: req.URL.Path, RawQuery: query.Encode()}
+			if req.TLS != nil {
+				next.Scheme = "https"
+			}
+			body.Next = new(next.String())
+		}
+		return api.WriteJSON(w, http.StatusOK, body)
+	}
+}
+
+func number(query url.Values, name string, def, low, high int) (int, error) {
+	given := query.Get(name)
+	if given == "" {
+		return def, nil
+	}
+	n, err := strconv.Atoi(given)
+	if err != nil || n < low || n > high {
+		return 0, api.Invalid("Could not retrieve resources", "Invalid "+name, resource.Violation{Field: name, Reason: "Invalid format"})
+	}
+	return n, nil
+}

@@ -1,0 +1,149 @@
+// Package inspect answers what is in force at a proxy: the rules that policies make for it, the configuration that
+// follows, and what its Envoy says of itself (contract controlplane.md §2.3, policies.md §4.8).
+package inspect
+
+import (
+	"encoding/json"
+	"errors"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/kuma-dp/kuma-dp/controlplane/api"
+	"github.com/kuma-dp/kuma-dp/controlplane/identity"
+	"github.com/kuma-dp/kuma-dp/controlplane/store"
+	"github.com/kuma-dp/kuma-dp/controlplane/xds"
+	"github.com/kuma-dp/kuma-dp/policy"
+	"github.com/kuma-dp/kuma-dp/resource"
+)
+
+// Proxies is what the package asks about proxies; xds.Server is one.
+type Proxies interface {
+	Rules(mesh, name string, shadow bool) ([]*policy.Rules, error)
+	ConfigOf(mesh, name string, shadow bool) (map[string]map[string]json.RawMessage, error)
+	AdminEndpoint(mesh, name string) (xds.AdminEndpoint, error)
+}
+
+// Config is what New needs, all of it.
+type Config struct {
+	Store   store.Reader
+	Proxies Proxies
+	// Kinds are the policies, all.Kinds(), and Zone is the name of the zone.
+	Kinds []policy.Kind
+	Zone  string
+	// Admin secures the way to Envoys.
+	Admin *identity.Admin
+	// ConnectTimeout bounds the dialling of an Envoy and, again, its TLS handshake; Timeout each wait for an answer or for
+	// more of it.
+	ConnectTimeout, Timeout time.Duration
+}
+
+// Inspector serves the endpoints. It is safe for concurrent use.
+type Inspector struct {
+	cfg   Config
+	envoy *envoyClient
+}
+
+// New makes an Inspector.
+func New(cfg Config) (*Inspector, error) {
+	envoy, err := newEnvoyClient(&cfg)
+	if err != nil {
+		return nil, err
+	}
+	return &Inspector{cfg: cfg, envoy: envoy}, nil
+}
+
+const (
+	titleGet  = "Could not retrieve a resource"
+	titleMesh = "Failed to retrieve Mesh"
+)
+
+// Routes adds the endpoints.
+func (i *Inspector) Routes(r api.Router) {
+	const proxy = "GET /meshes/{mesh}/dataplanes/{name}/"
+	access := r.Access
+	for _, e := range []struct {
+		path, what string
+		list       api.List
+		handle     api.Handler
+	}{
+		{"_config", "config dump", access.ViewConfigDump, i.config},
+		{"xds", "config dump", access.ViewConfigDump, i.admin("config_dump")},
+		{"stats", "stats", access.ViewStats, i.admin("stats")},
+		{"clusters", "clusters", access.ViewClusters, i.admin("clusters")},
+	} {
+		r.Handle(proxy+e.path, func(w http.ResponseWriter, req *http.Request) error {
+			if err := e.list.Check(api.UserOf(req.Context()), e.what); err != nil {
+				return err
+			}
+			return e.handle(w, req)
+		})
+	}
+	r.Handle(proxy+"_rules", i.rules)
+	for _, k := range i.cfg.Kinds {
+		handle := i.dataplanes(k)
+		for _, end := range []string{"_resources/dataplanes", "-resources/dataplanes", "dataplanes"} {
+			r.Handle("GET /meshes/{mesh}/"+k.Descriptor.Path+"/{name}/"+end, handle)
+		}
+	}
+}
+
+// proxyError turns an error of Proxies into an answer.
+func proxyError(err error) error {
+	if errors.Is(err, xds.ErrUnknownProxy) {
+		return api.NotFound(titleGet)
+	}
+	return err
+}
+
+// mesh returns the Mesh of the request, or the answer that there is none.
+func (i *Inspector) mesh(req *http.Request) (*resource.Mesh, error) {
+	r, err := i.cfg.Store.Get(resource.Key{Kind: resource.KindMesh, Name: req.PathValue("mesh")})
+	if errors.Is(err, store.ErrNotFound) {
+		return nil, api.NotFound(titleMesh)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return resource.SpecOf[*resource.Mesh](r), nil
+}
+
+type configBody struct {
+	XDS  map[string]map[string]json.RawMessage `json:"xds"`
+	Diff []Operation                           `json:"diff,omitzero"` // nil when it was not asked for
+}
+
+// config shows the configuration of a proxy, with shadow=true as the shadow policies would make it, and with include=diff
+// what they would change.
+func (i *Inspector) config(w http.ResponseWriter, req *http.Request) error {
+	query := req.URL.Query()
+	diff := false
+	for _, v := range query["include"] {
+		for part := range strings.SplitSeq(v, ",") {
+			if part != "diff" {
+				return api.Invalid(titleGet, "Invalid include", resource.Violation{Field: "include", Reason: `must be one of ["diff"]`})
+			}
+			diff = true
+		}
+	}
+	mesh, name := req.PathValue("mesh"), req.PathValue("name")
+	shadow := query.Get("shadow") == "true"
+	body := configBody{}
+	var err error
+	if body.XDS, err = i.cfg.Proxies.ConfigOf(mesh, name, shadow); err != nil {
+		return proxyError(err)
+	}
+	if !diff {
+		return api.WriteJSON(w, http.StatusOK, body)
+	}
+	current := body.XDS
+	if shadow {
+		if current, err = i.cfg.Proxies.ConfigOf(mesh, name, false); err != nil {
+			return proxyError(err)
+		}
+	}
+	if body.Diff, err = diffJSON(current, body.XDS); err != nil {
+		return err
+	}
+	return api.WriteJSON(w, http.StatusOK, body)
+}

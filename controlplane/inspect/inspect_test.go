@@ -1,0 +1,305 @@
+package inspect
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	gocmp "github.com/google/go-cmp/cmp"
+	"go.uber.org/goleak"
+
+	"github.com/kuma-dp/kuma-dp/controlplane/api"
+	"github.com/kuma-dp/kuma-dp/controlplane/identity"
+	"github.com/kuma-dp/kuma-dp/controlplane/store"
+	"github.com/kuma-dp/kuma-dp/controlplane/store/memory"
+	"github.com/kuma-dp/kuma-dp/controlplane/token"
+	"github.com/kuma-dp/kuma-dp/controlplane/topology"
+	"github.com/kuma-dp/kuma-dp/controlplane/xds"
+	"github.com/kuma-dp/kuma-dp/policy/all"
+	"github.com/kuma-dp/kuma-dp/resource"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// proxies are those of a real server, but for the connection, which a test may make up.
+type proxies struct {
+	*xds.Server
+	endpoint *xds.AdminEndpoint
+}
+
+func (p *proxies) AdminEndpoint(mesh, name string) (xds.AdminEndpoint, error) {
+	if p.endpoint != nil {
+		return *p.endpoint, nil
+	}
+	return p.Server.AdminEndpoint(mesh, name)
+}
+
+type rig struct {
+	t       *testing.T
+	url     string
+	proxies *proxies
+	admin   *identity.Admin
+}
+
+// start serves the API over the resources of a YAML stream, as the zone zone-a.
+func start(t *testing.T, input []byte, options ...func(*api.Config)) *rig {
+	t.Helper()
+	registry := resource.NewRegistry(all.Descriptors()...)
+	st := memory.Open(registry)
+	t.Cleanup(func() { st.Close() })
+	zone := resource.ZoneInfo{Zone: "zone-a"}
+	for _, doc := range resource.SplitYAML(input) {
+		r, err := registry.DecodeYAML(doc)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resource.ComputeLabels(r, zone)
+		resource.SetDefaults(r, zone)
+		if r.Kind == resource.KindMesh { // stored by the control plane itself, it has no labels in the captures
+			r.Labels = nil
+		}
+		if r.Kind == resource.KindMeshService { // one without an address is nobody's outbound
+			r.Status = &resource.MeshServiceStatus{VIPs: []resource.VIP{{IP: "241.0.0.1"}}, Addresses: []resource.ServiceAddress{{Hostname: r.Name + ".mesh"}}}
+		}
+		if _, err := st.Commit(t.Context(), store.Op{Action: store.Create, Resource: r}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := identity.EnsureAuthorities(t.Context(), st, time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	g := &rig{t: t}
+	var err error
+	if g.admin, err = identity.LoadAdmin(st); err != nil {
+		t.Fatal(err)
+	}
+	tracker := topology.New(topology.Config{Store: st, Zone: zone.Zone})
+	done := make(chan error, 1)
+	ctx := t.Context()
+	go func() { done <- tracker.Run(ctx) }()
+	t.Cleanup(func() { <-done })
+	<-tracker.Ready()
+	g.proxies = &proxies{Server: xds.New(xds.Config{Topology: tracker, Zone: zone.Zone, Kinds: all.Kinds(), Effects: all.Effects(), Registry: registry})}
+	i, err := New(Config{
+		Store: st, Proxies: g.proxies, Kinds: all.Kinds(), Zone: zone.Zone, Admin: g.admin, ConnectTimeout: 5 * time.Second, Timeout: 5 * time.Second,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	validator, err := token.NewValidator(st, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := api.Config{
+		Store: st, Registry: registry, Issuer: token.NewIssuer(st, nil), Validator: validator, Zone: zone, LocalhostIsAdmin: true, Extra: i.Routes,
+	}
+	for _, o := range options {
+		o(&cfg)
+	}
+	s, err := api.New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := httptest.NewServer(s.Handler())
+	t.Cleanup(server.Close)
+	g.url = server.URL
+	return g
+}
+
+func (g *rig) get(path string) (int, http.Header, string) {
+	g.t.Helper()
+	resp, err := http.Get(g.url + path)
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	return resp.StatusCode, resp.Header, string(b)
+}
+
+// value compares what the captures promise: the order of sets is not part of it (cases README).
+func value(t *testing.T, text string) any {
+	t.Helper()
+	var v map[string]any
+	if err := json.Unmarshal([]byte(text), &v); err != nil {
+		t.Fatalf("%v: %s", err, text)
+	}
+	rules, _ := v["rules"].([]any)
+	for _, r := range rules {
+		sortBy(r.(map[string]any)["toResourceRules"], func(m map[string]any) string {
+			b, _ := json.Marshal([]any{m["resourceMeta"], m["resourceSectionName"]})
+			return string(b)
+		})
+		for _, f := range r.(map[string]any)["fromRules"].([]any) {
+			for _, one := range f.(map[string]any)["rules"].([]any) {
+				sortBy(one.(map[string]any)["matchers"], func(m map[string]any) string { return fmt.Sprint(m) })
+			}
+		}
+	}
+	return v
+}
+
+func sortBy(list any, key func(map[string]any) string) {
+	slices.SortFunc(list.([]any), func(a, b any) int { return cmp.Compare(key(a.(map[string]any)), key(b.(map[string]any))) })
+}
+
+func TestCases(t *testing.T) {
+	inputs, err := filepath.Glob("testdata/cases/*/input.yaml")
+	if err != nil || len(inputs) == 0 {
+		t.Fatalf("no cases: %v", err)
+	}
+	for _, input := range inputs {
+		dir := filepath.Dir(input)
+		t.Run(filepath.Base(dir), func(t *testing.T) {
+			text, err := os.ReadFile(input)
+			if err != nil {
+				t.Fatal(err)
+			}
+			g := start(t, text)
+			mesh := "/meshes/c" + filepath.Base(dir)[:2]
+			files, err := filepath.Glob(dir + "/expected/*.json")
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, file := range files {
+				want, err := os.ReadFile(file)
+				if err != nil {
+					t.Fatal(err)
+				}
+				base := filepath.Base(file)
+				var paths []string
+				if proxy, ok := strings.CutSuffix(base, ".rules.json"); ok {
+					paths = append(paths, mesh+"/dataplanes/"+proxy+"/_rules")
+				} else if p, ok := strings.CutSuffix(base, ".dataplanes.json"); ok {
+					kind, name, _ := strings.Cut(p, "-")
+					plural := map[string]string{"meshtimeout": "meshtimeouts", "meshtrafficpermission": "meshtrafficpermissions", "meshretry": "meshretries"}[kind]
+					for _, end := range []string{"/_resources/dataplanes", "/-resources/dataplanes", "/dataplanes"} {
+						paths = append(paths, mesh+"/"+plural+"/"+name+end)
+					}
+				}
+				for _, path := range paths {
+					status, _, body := g.get(path)
+					if status != http.StatusOK {
+						t.Errorf("%s: got %d %s", path, status, body)
+						continue
+					}
+					if diff := gocmp.Diff(value(t, string(want)), value(t, body)); diff != "" {
+						t.Errorf("%s (-captured +ours):\n%s", path, diff)
+					}
+				}
+			}
+		})
+	}
+}
+
+// TestShadowDiff compares the shape of the captured patch: the services of the capture that are generated are not here.
+func TestShadowDiff(t *testing.T) {
+	const dir = "testdata/cases/14-shadow/"
+	input, err := os.ReadFile(dir + "input.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	captured, err := os.ReadFile(dir + "expected/web-1.config-shadow.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var want, got struct{ Diff []Operation }
+	if err := json.Unmarshal(captured, &want); err != nil {
+		t.Fatal(err)
+	}
+	g := start(t, input)
+	status, _, body := g.get("/meshes/c14/dataplanes/web-1/_config?shadow=true&include=diff")
+	if status != http.StatusOK {
+		t.Fatalf("got %d %s", status, body)
+	}
+	if err := json.Unmarshal([]byte(body), &got); err != nil {
+		t.Fatal(err)
+	}
+	byUser := func(o Operation) bool { return !strings.Contains(o.Path, "_zone-a_msvc") }
+	want.Diff = slices.DeleteFunc(want.Diff, byUser)
+	got.Diff = slices.DeleteFunc(got.Diff, byUser)
+	if diff := gocmp.Diff(want.Diff, got.Diff); diff != "" || len(got.Diff) == 0 {
+		t.Errorf("patch (-captured +ours):\n%s", diff)
+	}
+	for path, want := range map[string]bool{"_config": false, "_config?include=diff": true} {
+		if _, _, body := g.get("/meshes/c14/dataplanes/web-1/" + path); strings.Contains(body, `"diff": []`) != want {
+			t.Errorf("%s: a patch is there: %v", path, !want)
+		}
+	}
+}
+
+func TestAnswersOfEnvoy(t *testing.T) {
+	input, err := os.ReadFile("testdata/cases/14-shadow/input.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	deny := func(c *api.Config) {
+		a := api.DefaultAccess()
+		a.ViewStats = api.List{}
+		c.Access = &a
+	}
+	var asked string
+	envoy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked = r.URL.String()
+		if r.Header.Get("Via") == "" {
+			t.Error("the request does not say that it is passed on")
+		}
+		switch r.URL.Path {
+		case "/config_dump":
+			fmt.Fprint(w, `{"configs":[{"initial_metadata":[{"key":"authorization","value":"secret"}]}]}`)
+		case "/clusters":
+			http.Redirect(w, r, "/elsewhere", http.StatusFound)
+		default:
+			fmt.Fprint(w, "a: 1\n")
+		}
+	}))
+	defer envoy.Close()
+	const base = "/meshes/c14/dataplanes/web-1/"
+	g := start(t, input)
+	if status, _, body := g.get(base + "stats"); status != http.StatusBadRequest || !strings.Contains(body, "not connected") {
+		t.Errorf("a proxy that is not connected: got %d %s", status, body)
+	}
+	u, err := url.Parse(envoy.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	endpoint := &xds.AdminEndpoint{Address: u.Hostname()}
+	if _, err := fmt.Sscan(u.Port(), &endpoint.Port); err != nil {
+		t.Fatal(err)
+	}
+	denied := start(t, input, deny)
+	g.proxies.endpoint, denied.proxies.endpoint = endpoint, endpoint
+	for _, tt := range []struct {
+		rig          *rig
+		path, asked  string
+		status       int
+		body, format string
+	}{
+		{g, "stats", "/stats", 200, "a: 1\n", "text/plain; charset=utf-8"},
+		{g, "stats?format=json", "/stats?format=json", 200, "a: 1\n", "application/json"},
+		{g, "stats?format=json%26x=y", "", 400, "", ""},
+		{g, "xds?include_eds=true", "/config_dump?include_eds", 200, `{"configs":[{"initial_metadata":[]}]}`, "application/json"},
+		{g, "clusters", "/clusters", 503, "", ""},
+		{g, "quitquitquit", "", 404, "", ""},
+		{denied, "stats", "", 403, "", ""},
+	} {
+		asked = ""
+		status, header, body := tt.rig.get(base + tt.path)
+		if status != tt.status || asked != tt.asked || tt.body != "" && (body != tt.body || header.Get("Content-Type") != tt.format) {
+			t.Errorf("%s: got %d %s %q %q", tt.path, status, body, asked, header.Get("Content-Type"))
+		}
+	}
+}

@@ -1,0 +1,152 @@
+package inspect
+
+import (
+	"cmp"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"slices"
+
+	"github.com/kuma-dp/kuma-dp/controlplane/api"
+	"github.com/kuma-dp/kuma-dp/controlplane/store"
+	"github.com/kuma-dp/kuma-dp/policy"
+	"github.com/kuma-dp/kuma-dp/resource"
+)
+
+// The answer of `_rules` (contract policies.md §4.8). Lists are never null.
+type (
+	rulesBody struct {
+		HTTPMatches []json.RawMessage `json:"httpMatches"` // of routes, a kind that does not exist here
+		Resource    meta              `json:"resource"`
+		Rules       []kindRules       `json:"rules"`
+	}
+	kindRules struct {
+		FromRules       []fromRule     `json:"fromRules"`
+		ProxyRule       *proxyRule     `json:"proxyRule,omitempty"`
+		ToResourceRules []resourceRule `json:"toResourceRules"`
+		ToRules         []subsetRule   `json:"toRules"`
+		Type            resource.Kind  `json:"type"`
+		Warnings        []string       `json:"warnings"`
+	}
+	fromRule struct {
+		Inbound inbound      `json:"inbound"`
+		Rules   []subsetRule `json:"rules"`
+	}
+	inbound struct {
+		Port uint32            `json:"port"`
+		Tags map[string]string `json:"tags"`
+	}
+	subsetRule struct {
+		Conf     any              `json:"conf"`
+		Matchers []policy.Matcher `json:"matchers"`
+		Origin   []meta           `json:"origin"`
+	}
+	resourceRule struct {
+		Conf    []any    `json:"conf"`
+		Origin  []origin `json:"origin"`
+		Meta    meta     `json:"resourceMeta"`
+		Section string   `json:"resourceSectionName"`
+	}
+	origin struct {
+		Meta  meta `json:"resourceMeta"`
+		Index int  `json:"ruleIndex"`
+	}
+	proxyRule struct {
+		Conf   any    `json:"conf"`
+		Origin []meta `json:"origin"`
+	}
+	meta struct {
+		Labels map[string]string `json:"labels"`
+		Mesh   string            `json:"mesh"`
+		Name   string            `json:"name"`
+		Type   resource.Kind     `json:"type"`
+	}
+)
+
+func metaOf(key resource.Key, labels map[string]string) meta {
+	if labels == nil {
+		labels = map[string]string{}
+	}
+	return meta{labels, key.Mesh, key.Name, key.Kind}
+}
+
+func metas(list []*resource.Resource) []meta {
+	out := make([]meta, len(list))
+	for i, r := range list {
+		out[i] = metaOf(r.Key, r.Labels)
+	}
+	return out
+}
+
+func (i *Inspector) rules(w http.ResponseWriter, req *http.Request) error {
+	mesh, err := i.mesh(req)
+	if err != nil {
+		return err
+	}
+	dp, err := i.cfg.Store.Get(resource.Key{Kind: resource.KindDataplane, Mesh: req.PathValue("mesh"), Name: req.PathValue("name")})
+	if errors.Is(err, store.ErrNotFound) {
+		return api.NotFound(titleGet)
+	}
+	if err != nil {
+		return err
+	}
+	rules, err := i.cfg.Proxies.Rules(dp.Mesh, dp.Name, false)
+	if err != nil {
+		return proxyError(err)
+	}
+	body := rulesBody{HTTPMatches: []json.RawMessage{}, Resource: metaOf(dp.Key, dp.Labels), Rules: []kindRules{}}
+	for _, r := range rules {
+		if one, ok := i.kind(r, mesh.ServicesMode() != resource.MeshServicesExclusive); ok {
+			body.Rules = append(body.Rules, one)
+		}
+	}
+	return api.WriteJSON(w, http.StatusOK, body)
+}
+
+// kind renders the rules of one kind. Left out is a kind that has nothing to show and, as 2.9 has it, one that has
+// neither rules by tags, nor a selected inbound, nor a rule of the proxy, whatever it says about real services.
+func (i *Inspector) kind(r *policy.Rules, byTags bool) (kindRules, bool) {
+	out := kindRules{
+		Type: r.Kind, FromRules: []fromRule{}, ToRules: []subsetRule{}, ToResourceRules: []resourceRule{}, Warnings: []string{},
+	}
+	if len(r.To) == 0 && len(r.From) == 0 && r.Single == nil {
+		return out, false
+	}
+	out.Warnings = append(out.Warnings, r.Warnings...)
+	for _, f := range r.From {
+		if len(f.Rules) > 0 {
+			out.FromRules = append(out.FromRules, fromRule{inbound{f.Inbound.Port, f.Inbound.Tags}, subsets(f.Rules)})
+		}
+	}
+	if byTags {
+		out.ToRules = subsets(r.To)
+	}
+	for _, t := range r.ToResources {
+		out.ToResourceRules = append(out.ToResourceRules, i.resourceRule(t))
+	}
+	slices.SortStableFunc(out.ToResourceRules, func(a, b resourceRule) int { return cmp.Compare(a.Meta.Name, b.Meta.Name) })
+	if s := r.Single; s != nil {
+		out.ProxyRule = &proxyRule{s.Conf, metas(s.Origin)}
+	}
+	return out, len(out.FromRules)+len(out.ToRules)+len(out.ToResourceRules) > 0 || out.ProxyRule != nil
+}
+
+func subsets(rules []policy.SubsetRule) []subsetRule {
+	out := make([]subsetRule, len(rules))
+	for n, r := range rules {
+		out[n] = subsetRule{r.Conf, append([]policy.Matcher{}, r.Matchers...), metas(r.Origin)}
+	}
+	return out
+}
+
+func (i *Inspector) resourceRule(r policy.ResourceRule) resourceRule {
+	out := resourceRule{Conf: r.Conf, Origin: make([]origin, len(r.Origin)), Meta: metaOf(r.Target, nil), Section: r.Section}
+	// A target that has just been deleted is shown without its labels.
+	if target, err := i.cfg.Store.Get(r.Target); err == nil {
+		out.Meta = metaOf(target.Key, target.Labels)
+	}
+	for n, o := range r.Origin {
+		out.Origin[n] = origin{metaOf(o.Policy.Key, o.Policy.Labels), o.Index}
+	}
+	return out
+}
