@@ -76,7 +76,7 @@ func New(cfg Config, stdin io.Reader) (*Agent, error) {
 	if c.DataplaneRuntime.Token != "" {
 		a.log.Warn("the dataplane token was given as a value, which other users of the host may see: prefer --dataplane-token-file")
 	}
-	warning, err := c.checkToken(time.Now())
+	warning, err := c.checkToken(time.Now(), a.resource)
 	if err != nil {
 		return nil, err
 	}
@@ -94,9 +94,7 @@ func (a *Agent) logConfig() {
 			*secret = "***masked***"
 		}
 	}
-	if u, err := url.Parse(c.ControlPlane.URL); err == nil {
-		c.ControlPlane.URL = u.Redacted()
-	}
+	c.ControlPlane.URL = redacted(c.ControlPlane.URL)
 	b, err := json.Marshal(c)
 	if err != nil {
 		a.log.Warn("effective configuration cannot be shown", "reason", err.Error())
@@ -106,6 +104,15 @@ func (a *Agent) logConfig() {
 	for flag, env := range c.deprecated {
 		a.log.Warn("this option has no effect: mesh names are resolved by kuma-dp itself, not by CoreDNS", "flag", flag, "variable", env)
 	}
+}
+
+// redacted is a URL, which Validate has seen, without a password.
+func redacted(text string) string {
+	u, err := url.Parse(text)
+	if err != nil {
+		return "the control plane"
+	}
+	return u.Redacted()
 }
 
 // Hurry ends the wait for connections to drain. It may be called at any time, repeatedly.
@@ -160,8 +167,8 @@ func (a *Agent) identitySecret() string {
 	return "identity_cert:secret:" + a.cfg.Dataplane.Mesh
 }
 
-// fetch gets the bootstrap configuration and points it at the relay.
-func (a *Agent) fetch(ctx context.Context, q bootstrap.Request, socketPath string) (*relay.Bootstrap, *bootstrap.Response, error) {
+// fetch gets the bootstrap configuration, points it at the relay, and refuses one that reaches beyond the work directory.
+func (a *Agent) fetch(ctx context.Context, q bootstrap.Request, dir *workdir, socketPath string) (*relay.Bootstrap, *bootstrap.Response, error) {
 	cp := a.cfg.ControlPlane
 	answer, err := bootstrap.Fetch(ctx, bootstrap.Config{
 		URL: cp.URL, CACert: []byte(cp.CACert), SkipVerify: cp.SkipVerify,
@@ -173,6 +180,17 @@ func (a *Agent) fetch(ctx context.Context, q bootstrap.Request, socketPath strin
 	b, err := relay.RewriteBootstrap(answer.Bootstrap, socketPath)
 	if err != nil {
 		return nil, nil, fmt.Errorf("%w: %w", ErrControlPlane, err)
+	}
+	refused, flagged := b.Audit(relay.Allowed{
+		Dirs:  []string{dir.config, dir.sockets},
+		Files: []string{q.SystemCAPath, q.MetricsResources.CertPath, q.MetricsResources.KeyPath},
+	})
+	for _, what := range flagged {
+		a.log.Warn("unusual bootstrap configuration", "what", what)
+	}
+	if len(refused) > 0 {
+		return nil, nil, fmt.Errorf("%w: refuse the bootstrap configuration of %s: %s: is this the control plane that you trust?",
+			ErrControlPlane, redacted(cp.URL), strings.Join(refused, "; "))
 	}
 	if why := b.Exposed(); why != "" {
 		a.log.Warn("envoy's admin interface can be reached from other machines", "reason", why, "address", b.AdminAddress)

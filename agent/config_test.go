@@ -72,6 +72,8 @@ networking:
   inbound: [{port: {{ net.port }}, tags: {kuma.io/service: demo}}]
 `
 
+const twoServices = `{type: Dataplane, mesh: m, name: x, networking: {inbound: [{tags: {kuma.io/service: one}}, {tags: {kuma.io/service: two}}]}}`
+
 func TestNewRefuses(t *testing.T) {
 	dir := t.TempDir()
 	write := func(name, content string) string {
@@ -115,6 +117,16 @@ func TestNewRefuses(t *testing.T) {
 		{"token with a line break", []string{"--name=x", "--mesh=m", "--dataplane-token-file", write("two", "a\nb")}, "shouldn't contain line breaks"},
 		{"token that is none", []string{"--name=x", "--mesh=m", "--dataplane-token=secretive"}, "not valid JWT token"},
 		{"token is a directory", []string{"--name=x", "--mesh=m", "--dataplane-token-file", dir}, "is a directory"},
+		{"token of these tags", []string{"-d", file, "-v", vars, "--dataplane-token-file", jwt(`{"Name":"demo","Tags":{"kuma.io/service":["a","demo"]}}`)}, ""},
+		{"token of another tag value", []string{"-d", file, "-v", vars, "--dataplane-token-file", jwt(`{"Tags":{"kuma.io/service":["a","b"]}}`)},
+			`dataplane contains tag "kuma.io/service" with value "demo" which is not allowed with this token. Allowed values in token are "a, b": change`},
+		{"token of another tag", []string{"-d", file, "-v", vars, "--dataplane-token-file", jwt(`{"Tags":{"version":["1"]}}`)},
+			`dataplane has no tag "version" required by the token: change`},
+		{"token of one of two services", []string{"--dataplane", twoServices, "--dataplane-token-file", jwt(`{"Tags":{"kuma.io/service":["one"]}}`)},
+			`dataplane contains tag "kuma.io/service" with value "two"`},
+		{"token of a gateway", []string{"--dataplane", "type: Dataplane\nmesh: m\nname: g\nnetworking: {gateway: {tags: {kuma.io/service: edge}}}",
+			"--dataplane-token-file", jwt(`{"Tags":{"kuma.io/service":["edge"]}}`)}, ""},
+		{"token of tags that only the control plane knows", []string{"--name=x", "--mesh=m", "--dataplane-token-file", jwt(`{"Tags":{"team":["a"]}}`)}, ""},
 		{"no ca file", []string{"--name=x", "--mesh=m", "--ca-cert-file", dir + "/none"}, "could not read certificate file " + dir + "/none"},
 		{"ca and skip", []string{"--name=x", "--mesh=m", "--ca-cert-file", file, "--skip-verify"}, "contradict each other"},
 	} {
@@ -132,6 +144,9 @@ func TestNewRefuses(t *testing.T) {
 			}
 			if err == nil || !strings.Contains(err.Error(), tc.want) || !errors.Is(err, agent.ErrConfig) {
 				t.Errorf("error %v, want ErrConfig with %q", err, tc.want)
+			}
+			if err != nil && strings.Contains(err.Error(), "\n") {
+				t.Errorf("%q is more than one line", err)
 			}
 			if err != nil && strings.Contains(err.Error(), "secretive") {
 				t.Error("the error holds the token")

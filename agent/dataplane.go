@@ -39,7 +39,7 @@ func (c *Config) readResource(stdin io.Reader) (string, error) {
 	}
 	asJSON, err := yaml.YAMLToJSONStrict([]byte(text))
 	if err != nil {
-		return "", configError{fmt.Sprintf("parse dataplane resource of %s: %v", c.resourceSource(), err)}
+		return "", configError{fmt.Sprintf("parse dataplane resource of %s: %s", c.resourceSource(), strings.Join(strings.Fields(err.Error()), " "))}
 	}
 	var meta struct{ Type, Mesh, Name string }
 	if err := json.Unmarshal(asJSON, &meta); err != nil {

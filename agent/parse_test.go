@@ -14,6 +14,7 @@ func FuzzToken(f *testing.F) {
 		c, err := decodeToken(token)
 		if err == nil {
 			_ = unixTime(c.Exp).Format(time.RFC3339)
+			_ = c.allow(`{"type":"Dataplane","networking":{"inbound":[{"tags":{"a":"1"}}]}}`)
 		} else if len(token) > 12 && strings.Contains(err.Error(), token) {
 			t.Error("the error quotes the token")
 		}

@@ -60,7 +60,7 @@ func (a *Agent) Run(ctx context.Context) (err error) {
 		return err
 	}
 	socketPath := filepath.Join(dir.sockets, relaySocket)
-	boot, answer, err := a.fetch(ctx, q, socketPath)
+	boot, answer, err := a.fetch(ctx, q, dir, socketPath)
 	if err != nil {
 		return err
 	}
@@ -172,6 +172,7 @@ func (a *Agent) buildRelay(p *parts, boot *relay.Bootstrap, socketPath string) e
 	if p.upstream, err = relay.Connect(target, config); err != nil {
 		return err
 	}
+	p.upstream.Connect() // while Envoy starts
 	token := a.cfg.DataplaneRuntime.source()
 	cfg := relay.Config{
 		SocketPath: socketPath, Upstream: p.upstream, Token: token, IdentitySecret: a.identitySecret(),

@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
+	"slices"
 	"strings"
 	"time"
 )
@@ -54,6 +56,7 @@ func (r *Runtime) source() func() (string, error) {
 // claims are those of a dataplane or zone token (contract agent.md §2.1). None of them are verified here.
 type claims struct {
 	Name, Mesh string
+	Tags       map[string][]string
 	Scope      []string
 	Exp        float64 `json:"exp"`
 	Nbf        float64 `json:"nbf"`
@@ -85,8 +88,8 @@ func decodePart(part string, into any) bool {
 }
 
 // checkToken refuses at once what the control plane would refuse for ever. A time out of bounds is only a warning: the
-// file may be about to be replaced, or this clock be wrong.
-func (c *Config) checkToken(now time.Time) (warning string, err error) {
+// file may be about to be replaced, or this clock be wrong. The resource is the Dataplane as JSON, "" when it is not known.
+func (c *Config) checkToken(now time.Time, resource string) (warning string, err error) {
 	read := c.DataplaneRuntime.source()
 	if read == nil {
 		return "", nil
@@ -107,6 +110,9 @@ func (c *Config) checkToken(now time.Time) (warning string, err error) {
 				m.what, m.token, m.what, m.proxy)}
 		}
 	}
+	if err := got.allow(resource); err != nil {
+		return "", err
+	}
 	if exp := unixTime(got.Exp); got.Exp != 0 && now.After(exp) {
 		return fmt.Sprintf("it expired at %s and it is now %s", exp.Format(time.RFC3339), now.UTC().Format(time.RFC3339)), nil
 	}
@@ -114,6 +120,41 @@ func (c *Config) checkToken(now time.Time) (warning string, err error) {
 		return fmt.Sprintf("it is not valid before %s and it is now %s: check the clocks", nbf.Format(time.RFC3339), now.UTC().Format(time.RFC3339)), nil
 	}
 	return "", nil
+}
+
+// allow compares the token's tags with those of all inbounds and the gateway of a Dataplane: it needs each of them, with no
+// value but those that the token allows (contract agent.md §5). What cannot be read is left to the control plane to refuse.
+func (c *claims) allow(resource string) error {
+	type tagged struct{ Tags map[string]string }
+	var dp struct {
+		Type       string
+		Networking struct {
+			Inbound []tagged
+			Gateway tagged
+		}
+	}
+	if len(c.Tags) == 0 || json.Unmarshal([]byte(resource), &dp) != nil || dp.Type != "Dataplane" {
+		return nil
+	}
+	have := map[string][]string{}
+	for _, t := range append(dp.Networking.Inbound, dp.Networking.Gateway) {
+		for tag, value := range t.Tags {
+			have[tag] = append(have[tag], value)
+		}
+	}
+	const advice = ": change the Dataplane's tags, or generate a token for them with kumactl generate dataplane-token"
+	for _, tag := range slices.Sorted(maps.Keys(c.Tags)) {
+		if len(have[tag]) == 0 {
+			return configError{fmt.Sprintf("dataplane has no tag %q required by the token", tag) + advice}
+		}
+		for _, value := range have[tag] {
+			if !slices.Contains(c.Tags[tag], value) {
+				return configError{fmt.Sprintf("dataplane contains tag %q with value %q which is not allowed with this token. Allowed values in token are %q",
+					tag, value, strings.Join(c.Tags[tag], ", ")) + advice}
+			}
+		}
+	}
+	return nil
 }
 
 func unixTime(seconds float64) time.Time {

@@ -86,7 +86,7 @@ func (w *workdir) close() error {
 	var errs []error
 	if w.temp != "" {
 		errs = append(errs, os.RemoveAll(w.temp))
-	} else {
+	} else if len(w.locks) > 0 { // without a lock the files may be those of the agent that has it
 		if err := os.Remove(w.bootstrap()); err != nil && !errors.Is(err, os.ErrNotExist) {
 			errs = append(errs, err)
 		}

@@ -13,6 +13,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -29,6 +30,7 @@ const (
 	maxLine      = 1 << 20
 	maxReceivers = 64 // addresses come from configuration; this only bounds what a broken one costs
 	idleAfter    = 5 * time.Minute
+	retryAfter   = time.Second // after a failed attempt to connect
 )
 
 // Config says what a Streamer needs.
@@ -173,28 +175,60 @@ func (r *receivers) send(ctx context.Context, address string, message []byte) {
 		r.open[address] = to
 	}
 	to.used = now
-	if to.conn == nil {
-		if now.Before(to.retry) {
+	if to.conn != nil && ended(to.conn) { // it was restarted: writing would seem to succeed
+		to.drop()
+	}
+	// A connection that fails may have been lost long ago, so the line is worth a new one; that one is not.
+	for fresh := false; !fresh; {
+		if fresh = to.conn == nil; fresh && !r.dial(ctx, to, address) {
 			return
 		}
-		conn, err := (&net.Dialer{Timeout: dialTimeout}).DialContext(ctx, "tcp", address)
-		if err != nil {
-			// Lines come faster than a dead receiver can be tried: all wait for one attempt.
-			to.retry = time.Now().Add(time.Second)
-			r.log.Warn("access log receiver cannot be reached, its lines are dropped", "address", address, "reason", err.Error())
+		err := to.conn.SetWriteDeadline(time.Now().Add(writeTimeout))
+		if err == nil {
+			_, err = io.Copy(to.conn, bytes.NewReader(message))
+		}
+		if err == nil {
 			return
 		}
-		to.conn = conn
-	}
-	err := to.conn.SetWriteDeadline(time.Now().Add(writeTimeout))
-	if err == nil {
-		_, err = io.Copy(to.conn, bytes.NewReader(message))
-	}
-	if err != nil {
 		r.log.Warn("access log receiver lost", "address", address, "reason", err.Error())
-		_ = to.conn.Close() // it has failed already
-		to.conn = nil
+		to.drop()
 	}
+}
+
+// dial connects to a receiver, unless it could not be reached just now: lines come faster than a dead one can be tried,
+// and all wait for one attempt.
+func (r *receivers) dial(ctx context.Context, to *receiver, address string) bool {
+	if time.Now().Before(to.retry) {
+		return false
+	}
+	conn, err := (&net.Dialer{Timeout: dialTimeout}).DialContext(ctx, "tcp", address)
+	if err != nil {
+		to.retry = time.Now().Add(retryAfter)
+		r.log.Warn("access log receiver cannot be reached, its lines are dropped", "address", address, "reason", err.Error())
+		return false
+	}
+	to.conn = conn
+	return true
+}
+
+func (r *receiver) drop() {
+	_ = r.conn.Close() // it has failed already
+	r.conn = nil
+}
+
+// ended says whether the other side has closed the connection. Receivers send nothing.
+func ended(conn net.Conn) bool {
+	raw, err := conn.(syscall.Conn).SyscallConn()
+	if err != nil {
+		return true
+	}
+	over := false
+	err = raw.Read(func(fd uintptr) bool {
+		n, _, err := unix.Recvfrom(int(fd), make([]byte, 1), unix.MSG_PEEK|unix.MSG_DONTWAIT)
+		over = n == 0 && err == nil || err != nil && !errors.Is(err, unix.EAGAIN) && !errors.Is(err, unix.EINTR)
+		return true // never wait
+	})
+	return over || err != nil
 }
 
 // makeRoom forgets receivers that are not used any more, and the longest unused one when there are too many.

@@ -16,16 +16,12 @@ import (
 const maxDynamic = 1 << 20
 
 // configuration is what a MeshMetric policy says, read from Envoy at each scrape: there is nothing to poll for in between
-// (contract agent.md §4.5).
+// (contract agent.md §4.5). Its backends are left out: whoever asks is one, and package relay tells of those that would
+// have to be pushed to.
 type configuration struct {
 	Applications []Application     `json:"applications"`
-	Backends     []backend         `json:"backends"`
 	Sidecar      sidecar           `json:"sidecar"`
 	ExtraLabels  map[string]string `json:"extraLabels"`
-}
-
-type backend struct {
-	Type string `json:"type"`
 }
 
 // sidecar selects among Envoy's metrics.
@@ -59,13 +55,7 @@ func (h *Hijacker) configuration(ctx context.Context) (*configuration, error) {
 	if err != nil || len(body) > maxDynamic || answer.StatusCode != http.StatusOK {
 		return nil, fmt.Errorf("read MeshMetric configuration from envoy: status %d, %d bytes: %w", answer.StatusCode, len(body), err)
 	}
-	c, err := parseConfiguration(body)
-	if err == nil && slices.ContainsFunc(c.Backends, func(b backend) bool { return b.Type == "OpenTelemetry" }) {
-		h.warnOnce.Do(func() {
-			h.cfg.Log.Warn("a MeshMetric policy has an OpenTelemetry backend, to which this agent does not push: use a Prometheus backend")
-		})
-	}
-	return c, err
+	return parseConfiguration(body)
 }
 
 func parseConfiguration(body []byte) (*configuration, error) {

@@ -67,7 +67,6 @@ type Hijacker struct {
 	listener net.Listener
 	client   *http.Client
 	dynamic  *http.Client
-	warnOnce sync.Once
 }
 
 // New binds the socket.

@@ -32,6 +32,8 @@ type Bootstrap struct {
 	AdminAddress, AdminPath string
 	// NodeID and NodeCluster are Envoy's.
 	NodeID, NodeCluster string
+
+	root object
 }
 
 // RewriteBootstrap points a bootstrap of a control plane (YAML or JSON, contract agent.md §2.8, with envoyGrpc or
@@ -52,7 +54,7 @@ func RewriteBootstrap(text []byte, socketPath string) (*Bootstrap, error) {
 	if ads == nil {
 		return nil, errors.New("rewrite bootstrap configuration: it has no dynamicResources.adsConfig, so Envoy would not follow a control plane: is the address that of a control plane's dataplane server (port 5678)?")
 	}
-	b := &Bootstrap{NodeID: root.get("node").text("id"), NodeCluster: root.get("node").text("cluster")}
+	b := &Bootstrap{root: root, NodeID: root.get("node").text("id"), NodeCluster: root.get("node").text("cluster")}
 	b.admin(root)
 	cluster := b.controlPlane(root, ads)
 	if cluster == "" {

@@ -15,6 +15,7 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/anypb"
+	"google.golang.org/protobuf/types/known/wrapperspb"
 )
 
 const patience = 10 * time.Second
@@ -27,6 +28,7 @@ type peer struct {
 	addr   string
 	server *grpc.Server
 	done   chan struct{}
+	net    *droppable
 
 	mu      sync.Mutex
 	world   map[string]map[string]*anypb.Any
@@ -78,8 +80,53 @@ func (p *peer) start() {
 	} else {
 		discovery.RegisterAggregatedDiscoveryServiceServer(p.server, deltaOnly{peer: p})
 	}
-	server, done := p.server, p.done
-	go func() { defer close(done); _ = server.Serve(l) }()
+	p.server.RegisterService(&grpc.ServiceDesc{
+		ServiceName: "envoy.service.health.v3.HealthDiscoveryService", HandlerType: (*any)(nil),
+		Streams: []grpc.StreamDesc{{StreamName: "StreamHealthCheck", ServerStreams: true, ClientStreams: true, Handler: echoHealth}},
+	}, p)
+	p.net = &droppable{Listener: l, open: map[net.Conn]struct{}{}}
+	server, done, n := p.server, p.done, p.net
+	go func() { defer close(done); _ = server.Serve(n) }()
+}
+
+// echoHealth answers health checks with what it got.
+func echoHealth(_ any, s grpc.ServerStream) error {
+	for {
+		var in wrapperspb.StringValue
+		if err := s.RecvMsg(&in); err != nil {
+			return err
+		}
+		if err := s.SendMsg(&in); err != nil {
+			return err
+		}
+	}
+}
+
+// droppable is a listener whose connections can be cut.
+type droppable struct {
+	net.Listener
+	mu   sync.Mutex
+	open map[net.Conn]struct{}
+}
+
+func (d *droppable) Accept() (net.Conn, error) {
+	c, err := d.Listener.Accept()
+	if err == nil {
+		d.mu.Lock()
+		d.open[c] = struct{}{}
+		d.mu.Unlock()
+	}
+	return c, err
+}
+
+// drop cuts all connections.
+func (d *droppable) drop() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for c := range d.open {
+		_ = c.Close() // the server may have closed it already
+		delete(d.open, c)
+	}
 }
 
 func (p *peer) stop() {
@@ -186,7 +233,7 @@ func (p *peer) awaitRequest(what string, ok func(q request) bool) (found request
 func (p *peer) forget() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.got = nil
+	p.got, p.tokens = nil, nil
 }
 
 type stateOnly struct {

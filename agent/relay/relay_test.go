@@ -2,8 +2,10 @@ package relay_test
 
 import (
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -330,6 +332,48 @@ func TestDNSTableNeverReachesEnvoy(t *testing.T) {
 			t.Error("a broken table unloaded the last one")
 		}
 	})
+}
+
+func TestMetricsThatAreNotPushedAreTold(t *testing.T) {
+	both(t, func(t *testing.T, p *peer) {
+		var log lines
+		r, path := run(t, p, func(c *relay.Config) { c.Log = slog.New(slog.NewTextHandler(&log, nil)) })
+		p.set(listenerType, named(listenerType, "1", "in", "_kuma:dynamicconfig:observability", "_kuma:metrics:opentelemetry:otel.svc-4317"))
+		e := connectEnvoy(t, path)
+		e.subscribe(listenerType)
+		e.accept(listenerType)
+		p.set(listenerType, named(listenerType, "2", "in", "_kuma:metrics:opentelemetry:otel.svc-4317"))
+		e.accept(listenerType)
+		if got := strings.Count(log.String(), "metrics are NOT pushed"); got != 1 || !strings.Contains(log.String(), "level=WARN msg=\"metrics are NOT pushed") || !strings.Contains(log.String(), "backend=otel.svc-4317") {
+			t.Errorf("told %d times, want once, with the backend:\n%s", got, log.String())
+		}
+		if got := r.Status().NotPushed; !slices.Equal(got, []string{"otel.svc-4317"}) {
+			t.Errorf("status shows %q", got)
+		}
+		p.set(listenerType, named(listenerType, "3", "in"))
+		e.accept(listenerType)
+		if got := r.Status().NotPushed; len(got) != 0 {
+			t.Errorf("status still shows %q after the policy went", got)
+		}
+	})
+}
+
+// lines collects a log.
+type lines struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (l *lines) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(b)
+}
+
+func (l *lines) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
 }
 
 func TestSecondEnvoyTakesOver(t *testing.T) {
