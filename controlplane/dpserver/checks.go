@@ -163,18 +163,22 @@ func (h *HDS) apply(ctx context.Context, key resource.Key, report *health.Endpoi
 	return fmt.Errorf("%s: %w again and again", key, store.ErrConflict)
 }
 
-// setStates changes the inbounds that were probed, and tells whether any differs now.
+// setStates changes the inbounds that the report speaks of, and tells whether any differs now. An inbound without a probe of
+// its own follows Envoy: one that drains, because its agent was told to stop, must get no new connections.
 func setStates(d *resource.Dataplane, healthy map[string]bool) (changed bool) {
 	if d.Networking == nil {
 		return false
 	}
 	envoy, known := healthy[adminCluster]
 	for _, in := range d.Networking.Inbound {
-		if in.ServiceProbe == nil || in.ServiceProbe.TCP == nil || in.State == resource.InboundIgnored {
+		if in.State == resource.InboundIgnored {
 			continue
 		}
-		_, port := workload(d.Networking, in)
-		ok, reported := healthy[localCluster(port)]
+		ok, reported := true, known
+		if in.ServiceProbe != nil && in.ServiceProbe.TCP != nil {
+			_, port := workload(d.Networking, in)
+			ok, reported = healthy[localCluster(port)]
+		}
 		if !reported {
 			continue
 		}

@@ -451,6 +451,32 @@ func TestHDS(t *testing.T) {
 	}
 }
 
+func TestInboundWithoutProbeFollowsEnvoy(t *testing.T) {
+	d := &resource.Dataplane{Networking: &resource.Networking{Address: "10.0.0.1", Inbound: []*resource.Inbound{
+		{Port: 80, Tags: map[string]string{"kuma.io/service": "web"}},
+		{Port: 81, Tags: map[string]string{"kuma.io/service": "off"}, State: resource.InboundIgnored},
+	}}}
+	for _, tt := range []struct {
+		name    string
+		healthy map[string]bool
+		changed bool
+		want    string
+	}{
+		{"nothing is known", map[string]bool{"localhost:80": false}, false, ""},
+		{"envoy is up, as it was", map[string]bool{adminCluster: true}, false, ""},
+		{"envoy drains", map[string]bool{adminCluster: false}, true, resource.InboundNotReady},
+		{"envoy still drains", map[string]bool{adminCluster: false}, false, resource.InboundNotReady},
+		{"envoy is back", map[string]bool{adminCluster: true}, true, resource.InboundReady},
+	} {
+		if changed := setStates(d, tt.healthy); changed != tt.changed {
+			t.Errorf("%s: changed %v, want %v", tt.name, changed, tt.changed)
+		}
+		if got := d.Networking.Inbound; got[0].State != tt.want || got[1].State != resource.InboundIgnored {
+			t.Errorf("%s: states %q and %q, want %q and what was ignored", tt.name, got[0].State, got[1].State, tt.want)
+		}
+	}
+}
+
 func TestHDSRefuses(t *testing.T) {
 	f := start(t)
 	f.put(webDataplane())

@@ -30,7 +30,8 @@ type deltaSub struct {
 	names    map[string]bool
 	// known are the versions that the peer has or was sent, "" for a name of which it was told that there is none.
 	known map[string]string
-	// silent is set until the first response: a peer that asked for everything must hear even that there is nothing.
+	// silent is set until the first response: a peer that asked for everything must hear even that there is nothing, and one
+	// that comes back with all of it that nothing changed, or it could not tell a served stream from a dead one.
 	silent bool
 }
 
@@ -49,7 +50,7 @@ func (p *delta) request(r *discoveryv3.DeltaDiscoveryRequest) {
 		if sub.known == nil {
 			sub.known = map[string]string{}
 		}
-		sub.silent = len(sub.known) == 0
+		sub.silent = true
 		sub.wildcard = len(r.ResourceNamesSubscribe) == 0
 		p.subs[r.TypeUrl] = sub
 	}

@@ -27,7 +27,7 @@ import (
 )
 
 // patience bounds what a test waits for; it is no measurement.
-const patience = 40 * time.Second
+const patience = 20 * time.Second
 
 const mesh = `type: Mesh
 name: default
@@ -108,7 +108,8 @@ func startControlPlane(t *testing.T, s *scene.Scene, env ...string) {
 
 func ctx(t *testing.T) context.Context {
 	t.Helper()
-	c, cancel := context.WithTimeout(t.Context(), patience)
+	// Not t.Context(): what cleans up needs one too.
+	c, cancel := context.WithTimeout(context.Background(), patience)
 	t.Cleanup(cancel)
 	return c
 }
@@ -223,6 +224,11 @@ func agentStatus(c context.Context, w *scene.Workload) (status, error) {
 // awaitStreams waits until the agent is connected and has been so at least this many times.
 func awaitStreams(t *testing.T, w *scene.Workload, least int) {
 	t.Helper()
+	defer func() {
+		if t.Failed() {
+			t.Log(w.Agent.Log())
+		}
+	}()
 	await(t, w.Name+" to connect again", func(c context.Context) error {
 		st, err := agentStatus(c, w)
 		if err == nil && (!st.Relay.Connected || st.Relay.Streams < least) {
@@ -268,6 +274,13 @@ func awaitNone(t *testing.T, w *scene.Workload, name string) {
 		}
 		return nil
 	})
+}
+
+func send(t *testing.T, p *scene.Process, sig unix.Signal) {
+	t.Helper()
+	if err := p.Signal(sig); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // usage is what a process holds.
