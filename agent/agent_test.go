@@ -12,7 +12,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -27,29 +26,12 @@ import (
 	"github.com/kuma-dp/kuma-dp/agent"
 	"github.com/kuma-dp/kuma-dp/agent/admin"
 	"github.com/kuma-dp/kuma-dp/agent/envoy"
+	"github.com/kuma-dp/kuma-dp/internal/realenvoy"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const patience = 15 * time.Second
-
-// envoyBinary is $ENVOY, bin/envoy of this module, or the one on PATH.
-func envoyBinary(t *testing.T) string {
-	t.Helper()
-	if path := os.Getenv("ENVOY"); path != "" {
-		return path
-	}
-	if path, err := filepath.Abs("../bin/envoy"); err == nil {
-		if _, err := os.Stat(path); err == nil {
-			return path
-		}
-	}
-	path, err := exec.LookPath("envoy")
-	if err != nil {
-		t.Fatal("no Envoy: run scripts/setup test, or set ENVOY")
-	}
-	return path
-}
 
 // token makes an unsigned JWT with claims.
 func token(claims string) string {
@@ -98,7 +80,7 @@ func config(t *testing.T, c *controlPlane) (agent.Config, *logBook) {
 	cfg.ControlPlane.CACert = c.pem()
 	cfg.Dataplane.Mesh, cfg.Dataplane.Name = "default", "demo"
 	cfg.Dataplane.ReadinessPort = port(t, freePort(t))
-	cfg.DataplaneRuntime.BinaryPath = envoyBinary(t)
+	cfg.DataplaneRuntime.BinaryPath = realenvoy.ForTest(t)
 	cfg.DataplaneRuntime.Concurrency = 1
 	cfg.DNS.Port = port(t, freePort(t))
 	cfg.DataplaneRuntime.ConfigDir = filepath.Join(t.TempDir(), "work")

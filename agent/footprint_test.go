@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"google.golang.org/protobuf/types/known/anypb"
+
+	"github.com/kuma-dp/kuma-dp/internal/realenvoy"
 )
 
 // BenchmarkFootprint builds kuma-dp as it is shipped, runs it with identity and DNS, and prints its size, its memory and the
@@ -53,7 +55,7 @@ func BenchmarkFootprint(b *testing.B) {
 			b.Fatal(err)
 		}
 		cmd := exec.Command(binary, "run", "--cp-address", c.server.URL, "--mesh=default", "--name=demo", "--concurrency=1", "--drain-time=1ms",
-			"--binary-path", envoyBinary(t), "--dataplane-token-file", dir+"/token", "--ca-cert-file", dir+"/ca.pem", "--dns-proxy-port", dnsPort)
+			"--binary-path", realenvoy.ForTest(t), "--dataplane-token-file", dir+"/token", "--ca-cert-file", dir+"/ca.pem", "--dns-proxy-port", dnsPort)
 		cmd.Env = append(os.Environ(), "KUMA_READINESS_PORT="+port)
 		var log bytes.Buffer
 		cmd.Stdout, cmd.Stderr = &log, &log

@@ -5,29 +5,16 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/kuma-dp/kuma-dp/internal/realenvoy"
 )
 
-// realEnvoy finds the Envoy to test with: the one in ENVOY, in PATH, or the pinned one of this repository.
-func realEnvoy(t *testing.T) string {
-	t.Helper()
-	for _, c := range []string{os.Getenv("ENVOY"), "envoy", filepath.Join("..", "..", "bin", "envoy")} {
-		if path, err := exec.LookPath(c); err == nil {
-			if path, err = filepath.Abs(path); err == nil {
-				return path
-			}
-		}
-	}
-	t.Fatal("there is no Envoy in ENVOY, PATH or bin/: run make bin/envoy")
-	return ""
-}
-
 func TestRealEnvoy(t *testing.T) {
-	binary := realEnvoy(t)
+	binary := realenvoy.ForTest(t)
 	b, err := Version(t.Context(), binary)
 	if err != nil || !b.Compatible(b.Version) {
 		t.Fatalf("version %+v, %v", b, err)
@@ -66,7 +53,7 @@ func TestRealEnvoy(t *testing.T) {
 }
 
 func TestRealEnvoyWithAdminPortInUse(t *testing.T) {
-	binary := realEnvoy(t)
+	binary := realenvoy.ForTest(t)
 	l, err := net.Listen("tcp4", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

@@ -20,25 +20,8 @@ import (
 	"google.golang.org/protobuf/types/known/anypb"
 
 	"github.com/kuma-dp/kuma-dp/agent/relay"
+	"github.com/kuma-dp/kuma-dp/internal/realenvoy"
 )
-
-// envoyBinary is $ENVOY, bin/envoy of this module, or the one on PATH.
-func envoyBinary(t *testing.T) string {
-	t.Helper()
-	if path := os.Getenv("ENVOY"); path != "" {
-		return path
-	}
-	if path, err := filepath.Abs("../../bin/envoy"); err == nil {
-		if _, err := os.Stat(path); err == nil {
-			return path
-		}
-	}
-	path, err := exec.LookPath("envoy")
-	if err != nil {
-		t.Fatal("no Envoy: run scripts/setup test, or set ENVOY")
-	}
-	return path
-}
 
 func number(n protowire.Number, v uint64) []byte {
 	return protowire.AppendVarint(protowire.AppendTag(nil, n, protowire.VarintType), v)
@@ -149,7 +132,7 @@ func startEnvoy(t *testing.T, socketPath string) {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	cmd := exec.CommandContext(ctx, envoyBinary(t), "--config-path", path, "--disable-hot-restart", "--concurrency", "1", "--log-level", "warning")
+	cmd := exec.CommandContext(ctx, realenvoy.ForTest(t), "--config-path", path, "--disable-hot-restart", "--concurrency", "1", "--log-level", "warning")
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	cmd.WaitDelay = 5 * time.Second
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
@@ -182,6 +165,8 @@ func TestRealEnvoy(t *testing.T) {
 		began := time.Now()
 		awaitText(t, port, "one", patience)
 		t.Logf("first proxied byte %s after Envoy's start", time.Since(began).Round(time.Millisecond))
+		// Envoy serves a moment before it acknowledges.
+		p.awaitRequest("the listeners accepted", func(q request) bool { return q.typeURL == listenerType && q.nonce != "" && q.nack == "" })
 		if missing := r.Missing(); len(missing) != 0 {
 			t.Errorf("serving, yet missing %v", missing)
 		}

@@ -17,6 +17,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/kuma-dp/kuma-dp/internal/realenvoy"
 )
 
 const (
@@ -24,20 +26,6 @@ const (
 	// drainTime is longer than any test may take: what ends earlier did not wait for it.
 	drainTime = time.Minute
 )
-
-// envoyBinary is $ENVOY, bin/envoy of this module, or the one on PATH.
-func envoyBinary(t *testing.T) string {
-	t.Helper()
-	for _, c := range []string{os.Getenv("ENVOY"), filepath.Join("..", "..", "bin", "envoy"), "envoy"} {
-		if path, err := exec.LookPath(c); err == nil {
-			if path, err = filepath.Abs(path); err == nil {
-				return path
-			}
-		}
-	}
-	t.Fatal("no Envoy: run scripts/setup test, or set ENVOY")
-	return ""
-}
 
 // process is a kuma-dp with a real Envoy.
 type process struct {
@@ -66,7 +54,7 @@ func begin(t *testing.T, c *controlPlane, dir string) *process {
 	// testscript.Main has put this test binary on PATH under this name.
 	p := &process{t: t, ready: "http://127.0.0.1:" + port + "/ready", log: newOutput(), ended: make(chan struct{})}
 	p.cmd = exec.Command("kuma-dp", "run", "--cp-address", c.server.URL, "--mesh=default", "--name=demo", "--concurrency=1",
-		"--drain-time", drainTime.String(), "--binary-path", envoyBinary(t), "--work-dir", dir, "--envoy-log-level=warning")
+		"--drain-time", drainTime.String(), "--binary-path", realenvoy.ForTest(t), "--work-dir", dir, "--envoy-log-level=warning")
 	p.cmd.Env = append(os.Environ(), "KUMA_READINESS_PORT="+port)
 	p.cmd.Stdout, p.cmd.Stderr = p.log, p.log
 	p.cmd.WaitDelay = time.Second // Envoy may hold the pipes for a moment longer

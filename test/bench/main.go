@@ -19,6 +19,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/kuma-dp/kuma-dp/internal/realenvoy"
 	"github.com/kuma-dp/kuma-dp/test/scene"
 )
 
@@ -43,7 +44,7 @@ func run(ctx context.Context, out io.Writer, bin string, starts, changes int) (e
 	if err != nil {
 		return err
 	}
-	envoy, err := scene.FindEnvoy(bin)
+	envoy, err := realenvoy.Find()
 	if err != nil {
 		return err
 	}

@@ -15,6 +15,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/kuma-dp/kuma-dp/internal/realenvoy"
 	"github.com/kuma-dp/kuma-dp/test/scene"
 )
 
@@ -63,7 +64,7 @@ func (d *demo) run(ctx context.Context) (err error) {
 		return err
 	}
 	bin := filepath.Dir(self)
-	envoy, err := scene.FindEnvoy(bin)
+	envoy, err := realenvoy.Find()
 	if err != nil {
 		return err
 	}

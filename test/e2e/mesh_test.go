@@ -23,6 +23,7 @@ import (
 	"time"
 
 	"github.com/kuma-dp/kuma-dp/internal/netlab"
+	"github.com/kuma-dp/kuma-dp/internal/realenvoy"
 	"github.com/kuma-dp/kuma-dp/test/scene"
 )
 
@@ -60,7 +61,7 @@ func newScene(t *testing.T, prefix string) *scene.Scene {
 		t.Fatal(err)
 	}
 	bin := filepath.Join(root, "bin")
-	envoy, err := scene.FindEnvoy(bin)
+	envoy, err := realenvoy.Find()
 	if err != nil {
 		t.Fatal(err)
 	}

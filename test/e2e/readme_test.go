@@ -15,6 +15,7 @@ import (
 	"testing"
 
 	"github.com/kuma-dp/kuma-dp/internal/netlab"
+	"github.com/kuma-dp/kuma-dp/internal/realenvoy"
 	"github.com/kuma-dp/kuma-dp/test/scene"
 )
 
@@ -118,7 +119,7 @@ func (g *guide) install() {
 	if err != nil {
 		g.t.Fatal(err)
 	}
-	envoy, err := scene.FindEnvoy(repo)
+	envoy, err := realenvoy.Find()
 	if err != nil {
 		g.t.Fatal(err)
 	}

@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"sync"
 
@@ -109,21 +108,6 @@ func provide(from, to string) error {
 		return fmt.Errorf("copy %s: %w", from, err)
 	}
 	return nil
-}
-
-// FindEnvoy returns $ENVOY, or envoy on PATH, or envoy in bin.
-func FindEnvoy(bin string) (string, error) {
-	if path := os.Getenv("ENVOY"); path != "" {
-		return path, nil
-	}
-	if path, err := exec.LookPath("envoy"); err == nil {
-		return path, nil
-	}
-	path := filepath.Join(bin, "envoy")
-	if _, err := os.Stat(path); err != nil {
-		return "", fmt.Errorf("no Envoy: set ENVOY, put envoy on PATH, or run scripts/fetch-envoy %s", path)
-	}
-	return path, nil
 }
 
 // Dir is a folder for the scene's files, removed by Close.
