@@ -32,25 +32,51 @@ func ServicesUnlessGatewayOrRoute(top TargetRef) []string {
 	return []string{Mesh, MeshService, MeshExternalService, MeshMultiZoneService}
 }
 
+// RouteDestinations is Grammar.To of routes: every service, but under a MeshGateway the mesh only.
+func RouteDestinations(top TargetRef) []string {
+	if top.Kind == MeshGateway {
+		return []string{Mesh}
+	}
+	return []string{MeshService, MeshExternalService, MeshMultiZoneService}
+}
+
 // CheckSchema is the first stage of validation: enumerations of targetRefs and, with conf, of every conf. It is what a
 // kind's CheckSchema does.
 func CheckSchema[C any](s Targeted, conf func(f *resource.Faults, p resource.Path, c *C)) []resource.Violation {
+	f := resource.Faults(CheckSchemaItems(s, func(f *resource.Faults, p resource.Path, item Item) {
+		checkConf(f, p.Field("default"), item.Conf, conf)
+	}))
+	checkConf(&f, "spec.default", s.Default(), conf)
+	return f
+}
+
+// CheckSchemaItems is CheckSchema for kinds whose items have no `default`: check gets every item with its path.
+func CheckSchemaItems(s Targeted, check func(f *resource.Faults, p resource.Path, item Item)) []resource.Violation {
 	var f resource.Faults
 	s.Target().checkSchema(&f, "spec.targetRef")
 	each := func(p resource.Path, items []Item) {
 		for i, item := range items {
 			item.TargetRef.checkSchema(&f, p.Index(i).Field("targetRef"))
-			checkConf(&f, p.Index(i).Field("default"), item.Conf, conf)
+			check(&f, p.Index(i), item)
 		}
 	}
 	each("spec.to", s.ToItems())
 	each("spec.from", s.FromItems())
-	checkConf(&f, "spec.default", s.Default(), conf)
 	return f
 }
 
 // Validate is the second stage: targetRefs by the grammar, and conf for every conf. It is what a kind's Validate does.
 func Validate[C any](s Targeted, meta *resource.Meta, g Grammar, conf func(f *resource.Faults, p resource.Path, c *C)) []resource.Violation {
+	f := resource.Faults(ValidateItems(s, meta, g, func(f *resource.Faults, p resource.Path, item Item) {
+		checkConf(f, p.Field("default"), item.Conf, conf)
+	}))
+	checkConf(&f, "spec.default", s.Default(), conf)
+	return f
+}
+
+// ValidateItems is Validate for kinds whose items have no `default`, or whose rules look at an item's targetRef too: check
+// gets every item with its path.
+func ValidateItems(s Targeted, meta *resource.Meta, g Grammar, check func(f *resource.Faults, p resource.Path, item Item)) []resource.Violation {
 	var f resource.Faults
 	top := s.Target()
 	allowed := g.Top
@@ -80,12 +106,11 @@ func Validate[C any](s Targeted, meta *resource.Meta, g Grammar, conf func(f *re
 		}
 		for i, item := range items {
 			item.TargetRef.validate(&f, p.Index(i).Field("targetRef"), allowed, false)
-			checkConf(&f, p.Index(i).Field("default"), item.Conf, conf)
+			check(&f, p.Index(i), item)
 		}
 	}
 	each("spec.from", from, g.From)
 	each("spec.to", to, g.To)
-	checkConf(&f, "spec.default", s.Default(), conf)
 	return f
 }
 

@@ -231,7 +231,8 @@ func TestMerge(t *testing.T) {
 		{"lists replace", []conf{{List: []string{"a", "b"}}, {List: []string{"c"}}}, `{"list":["c"]}`},
 		{"append joins", []conf{{AppendMatch: []string{"a"}}, {}, {AppendMatch: []string{"b", "a"}}}, `{"appendMatch":["a","b","a"]}`},
 		{
-			"deep", []conf{{Deep: &nestedConf{X: new(1), AppendProfiles: []string{"a"}}}, {Deep: &nestedConf{Y: new(2), AppendProfiles: []string{"b"}}}},
+			"deep",
+			[]conf{{Deep: &nestedConf{X: new(1), AppendProfiles: []string{"a"}}}, {Deep: &nestedConf{Y: new(2), AppendProfiles: []string{"b"}}}},
 			`{"deep":{"x":1,"y":2,"appendProfiles":["a","b"]}}`,
 		},
 		{"empty keeps", []conf{{Deep: &nestedConf{X: new(1)}}, {Deep: &nestedConf{}}}, `{"deep":{"x":1}}`},

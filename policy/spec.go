@@ -15,7 +15,7 @@ type ToFromSpec[C any] struct {
 }
 
 // Target implements Targeted.
-func (s *ToFromSpec[C]) Target() TargetRef { return target(s.TargetRef) }
+func (s *ToFromSpec[C]) Target() TargetRef { return TargetOrMesh(s.TargetRef) }
 
 // ToItems implements Targeted.
 func (s *ToFromSpec[C]) ToItems() []Item { return items(s.To) }
@@ -33,7 +33,7 @@ type ToSpec[C any] struct {
 }
 
 // Target implements Targeted.
-func (s *ToSpec[C]) Target() TargetRef { return target(s.TargetRef) }
+func (s *ToSpec[C]) Target() TargetRef { return TargetOrMesh(s.TargetRef) }
 
 // ToItems implements Targeted.
 func (s *ToSpec[C]) ToItems() []Item { return items(s.To) }
@@ -51,7 +51,7 @@ type FromSpec[C any] struct {
 }
 
 // Target implements Targeted.
-func (s *FromSpec[C]) Target() TargetRef { return target(s.TargetRef) }
+func (s *FromSpec[C]) Target() TargetRef { return TargetOrMesh(s.TargetRef) }
 
 // ToItems implements Targeted.
 func (*FromSpec[C]) ToItems() []Item { return nil }
@@ -69,7 +69,7 @@ type SingleSpec[C any] struct {
 }
 
 // Target implements Targeted.
-func (s *SingleSpec[C]) Target() TargetRef { return target(s.TargetRef) }
+func (s *SingleSpec[C]) Target() TargetRef { return TargetOrMesh(s.TargetRef) }
 
 // ToItems implements Targeted.
 func (*SingleSpec[C]) ToItems() []Item { return nil }
@@ -80,7 +80,8 @@ func (*SingleSpec[C]) FromItems() []Item { return nil }
 // Default implements Targeted.
 func (s *SingleSpec[C]) Default() any { return &s.Conf }
 
-func target(ref *TargetRef) TargetRef {
+// TargetOrMesh is what Targeted.Target returns for a top-level targetRef, which may be absent.
+func TargetOrMesh(ref *TargetRef) TargetRef {
 	if ref == nil {
 		return TargetRef{Kind: Mesh}
 	}

@@ -3,9 +3,22 @@ package all
 
 import (
 	"github.com/kuma-dp/kuma-dp/policy"
+	"github.com/kuma-dp/kuma-dp/policy/meshaccesslog"
 	"github.com/kuma-dp/kuma-dp/policy/meshcircuitbreaker"
+	"github.com/kuma-dp/kuma-dp/policy/meshfaultinjection"
+	"github.com/kuma-dp/kuma-dp/policy/meshhealthcheck"
+	"github.com/kuma-dp/kuma-dp/policy/meshhttproute"
+	"github.com/kuma-dp/kuma-dp/policy/meshloadbalancingstrategy"
+	"github.com/kuma-dp/kuma-dp/policy/meshmetric"
+	"github.com/kuma-dp/kuma-dp/policy/meshpassthrough"
+	"github.com/kuma-dp/kuma-dp/policy/meshproxypatch"
+	"github.com/kuma-dp/kuma-dp/policy/meshproxypatch/native"
+	"github.com/kuma-dp/kuma-dp/policy/meshratelimit"
 	"github.com/kuma-dp/kuma-dp/policy/meshretry"
+	"github.com/kuma-dp/kuma-dp/policy/meshtcproute"
 	"github.com/kuma-dp/kuma-dp/policy/meshtimeout"
+	"github.com/kuma-dp/kuma-dp/policy/meshtls"
+	"github.com/kuma-dp/kuma-dp/policy/meshtrace"
 	"github.com/kuma-dp/kuma-dp/policy/meshtrafficpermission"
 	"github.com/kuma-dp/kuma-dp/resource"
 )
@@ -14,10 +27,22 @@ import (
 // rules in `_rules`.
 func Kinds() []policy.Kind {
 	return []policy.Kind{
+		meshhttproute.Kind(),
+		meshtcproute.Kind(),
+		meshtls.Kind(),
+		meshloadbalancingstrategy.Kind(),
+		meshpassthrough.Kind(),
+		meshaccesslog.Kind(),
+		meshtrace.Kind(),
+		meshfaultinjection.Kind(),
+		meshratelimit.Kind(),
 		meshtimeout.Kind(),
 		meshtrafficpermission.Kind(),
 		meshcircuitbreaker.Kind(),
+		meshhealthcheck.Kind(),
 		meshretry.Kind(),
+		meshmetric.Kind(),
+		meshproxypatch.Kind(native.Check),
 	}
 }
 

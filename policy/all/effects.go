@@ -5,6 +5,7 @@ import (
 	"github.com/kuma-dp/kuma-dp/policy/meshcircuitbreaker"
 	"github.com/kuma-dp/kuma-dp/policy/meshretry"
 	"github.com/kuma-dp/kuma-dp/policy/meshtimeout"
+	"github.com/kuma-dp/kuma-dp/policy/meshtls"
 	"github.com/kuma-dp/kuma-dp/policy/meshtrafficpermission"
 )
 
@@ -12,6 +13,7 @@ import (
 // §3.18).
 func Effects() []effect.Kind {
 	return []effect.Kind{
+		{Kind: meshtls.Name, Apply: meshtls.Apply},
 		{Kind: meshtimeout.Name, Apply: meshtimeout.Apply},
 		{Kind: meshtrafficpermission.Name, Apply: meshtrafficpermission.Apply},
 		{Kind: meshcircuitbreaker.Name, Apply: meshcircuitbreaker.Apply},

@@ -44,7 +44,7 @@ func (c *Cluster) SetStatic(address string, port uint32) {
 	c.SetType(clusterv3.Cluster_STATIC)
 	if _, err := netip.ParseAddr(address); err != nil {
 		c.SetType(clusterv3.Cluster_STRICT_DNS)
-		c.DnsLookupFamily = clusterv3.Cluster_V4_ONLY //nolint:staticcheck // Envoy 1.32 knows no other form.
+		c.DnsLookupFamily = clusterv3.Cluster_V4_ONLY // Envoy 1.32 knows no other form.
 	}
 	c.LoadAssignment = &endpointv3.ClusterLoadAssignment{
 		ClusterName: c.Name,

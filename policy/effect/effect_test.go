@@ -52,8 +52,10 @@ func TestSNI(t *testing.T) {
 	}{
 		{service("default", "backend", nil), "a601e0c00295a9fbe.backend.8080.default.ms"},
 		{service("default", "frontend", nil), "ac543b9fba24f052c.frontend.8080.default.ms"},
-		{service("default", "hashed", map[string]string{resource.LabelOrigin: resource.OriginGlobal, resource.LabelDisplayName: "backend"}),
-			"a601e0c00295a9fbe.backend.8080.default.ms"},
+		{
+			service("default", "hashed", map[string]string{resource.LabelOrigin: resource.OriginGlobal, resource.LabelDisplayName: "backend"}),
+			"a601e0c00295a9fbe.backend.8080.default.ms",
+		},
 		{service("default", long, nil), "a" + SNI(service("default", long, nil), 1)[1:17] + "." + long[:62] + "x.8080.default.ms"},
 	} {
 		if got := SNI(tt.r, 8080); got != tt.want {
@@ -64,7 +66,13 @@ func TestSNI(t *testing.T) {
 
 func TestCommonProtocol(t *testing.T) {
 	for _, tt := range [][3]string{
-		{HTTP, HTTP, HTTP}, {HTTP, GRPC, TCP}, {HTTP, HTTP2, TCP}, {GRPC, HTTP2, HTTP2}, {Kafka, TCP, TCP}, {"", TCP, ""}, {"", "", ""},
+		{HTTP, HTTP, HTTP},
+		{HTTP, GRPC, TCP},
+		{HTTP, HTTP2, TCP},
+		{GRPC, HTTP2, HTTP2},
+		{Kafka, TCP, TCP},
+		{"", TCP, ""},
+		{"", "", ""},
 		{"tls", Kafka, TCP},
 	} {
 		if got := CommonProtocol(tt[0], tt[1]); got != tt[2] {

@@ -46,10 +46,14 @@ func RoutableProtocol(appProtocol string) bool {
 	return IsHTTP(appProtocol) || appProtocol == TCP || appProtocol == Kafka
 }
 
-// Destination names the cluster of a port of a MeshService (contract controlplane.md §3.2).
+// Destination names the cluster of a port of a service (contract controlplane.md §3.2).
 func Destination(service *resource.Resource, port uint32) string {
-	return fmt.Sprintf("%s_%s_%s_%s_msvc_%d", service.Mesh, service.DisplayName(), service.Labels[resource.LabelNamespace],
-		service.Labels[resource.LabelZone], port)
+	kind := "msvc"
+	if service.Kind == resource.KindMeshMultiZoneService {
+		kind = "mzsvc"
+	}
+	return fmt.Sprintf("%s_%s_%s_%s_%s_%d", service.Mesh, service.DisplayName(), service.Labels[resource.LabelNamespace],
+		service.Labels[resource.LabelZone], kind, port)
 }
 
 // NewOutbound makes the base of an outbound to a port of a service, listening on an address of its own (contract
@@ -137,8 +141,11 @@ func tlsReady(service *resource.Resource, status *resource.MeshServiceStatus) bo
 	return status != nil && status.TLS != nil && status.TLS.Status == resource.TLSReady
 }
 
-// SNI names a port of a MeshService in TLS handshakes (contract controlplane.md §1.6).
+// SNI names a port of a service in TLS handshakes (contract controlplane.md §1.6).
 func SNI(service *resource.Resource, port uint32) string {
+	if service.Kind == resource.KindMeshMultiZoneService {
+		return sni(service.DisplayName(), service.Mesh, port, "mzms")
+	}
 	name := service.Name
 	if service.Labels[resource.LabelOrigin] == resource.OriginGlobal {
 		name = service.DisplayName()
@@ -146,9 +153,13 @@ func SNI(service *resource.Resource, port uint32) string {
 	if ns := service.Labels[resource.LabelNamespace]; ns != "" {
 		name += "." + ns
 	}
+	return sni(name, service.Mesh, port, "ms")
+}
+
+func sni(name, mesh string, port uint32, kind string) string {
 	h := fnv.New64a()
-	h.Write([]byte(name + ";" + service.Mesh + ";"))
-	return fmt.Sprintf("a%016x.%s.%d.%s.ms", h.Sum64(), cut(name), port, cut(service.Mesh))
+	_, _ = h.Write([]byte(name + ";" + mesh + ";")) // never fails
+	return fmt.Sprintf("a%016x.%s.%d.%s.%s", h.Sum64(), cut(name), port, cut(mesh), kind)
 }
 
 func cut(s string) string {

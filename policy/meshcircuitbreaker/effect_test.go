@@ -15,9 +15,14 @@ func TestStandardDeviationFactor(t *testing.T) {
 		in   resource.IntOrString
 		want int64
 	}{
-		{resource.IntOrString{Str: "1.9"}, 1900}, {resource.IntOrString{Int: 2}, 2000}, {resource.IntOrString{Str: "0.0019"}, 1},
-		{resource.IntOrString{Str: "4.35"}, 4350}, {resource.IntOrString{Str: "x"}, -1}, {resource.IntOrString{Str: "NaN"}, -1},
-		{resource.IntOrString{Str: "1e99"}, -1}, {resource.IntOrString{Str: "-1"}, -1},
+		{resource.IntOrString{Str: "1.9"}, 1900},
+		{resource.IntOrString{Int: 2}, 2000},
+		{resource.IntOrString{Str: "0.0019"}, 1},
+		{resource.IntOrString{Str: "4.35"}, 4350},
+		{resource.IntOrString{Str: "x"}, -1},
+		{resource.IntOrString{Str: "NaN"}, -1},
+		{resource.IntOrString{Str: "1e99"}, -1},
+		{resource.IntOrString{Str: "-1"}, -1},
 	} {
 		got := int64(-1)
 		if v := thousandths(&tt.in); v != nil {

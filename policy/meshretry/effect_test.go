@@ -81,7 +81,8 @@ func TestOnlyTheProtocolOfThePort(t *testing.T) {
 
 func TestHostSelection(t *testing.T) {
 	rp := retries(apply(t, effect.HTTP, &Conf{HTTP: &HTTP{HostSelection: []HostPredicate{
-		{Predicate: OmitPreviousHosts}, {Predicate: OmitHostsWithTags, Tags: map[string]string{"a": "b"}},
+		{Predicate: OmitPreviousHosts},
+		{Predicate: OmitHostsWithTags, Tags: map[string]string{"a": "b"}},
 		{Predicate: OmitPreviousPriorities, UpdateFrequency: 2},
 	}}}))
 	if len(rp.RetryHostPredicate) != 2 || rp.RetryPriority == nil {

@@ -148,8 +148,18 @@ func isRetryOn(item string) bool {
 // isStatus tells whether a status is registered. The list of net/http would bring a whole server along.
 func isStatus(n int) bool {
 	for _, r := range [][2]int{
-		{100, 103}, {200, 208}, {226, 226}, {300, 305}, {307, 308}, {400, 418}, {421, 426}, {428, 429}, {431, 431}, {451, 451},
-		{500, 508}, {510, 511},
+		{100, 103},
+		{200, 208},
+		{226, 226},
+		{300, 305},
+		{307, 308},
+		{400, 418},
+		{421, 426},
+		{428, 429},
+		{431, 431},
+		{451, 451},
+		{500, 508},
+		{510, 511},
 	} {
 		if n >= r[0] && n <= r[1] {
 			return true

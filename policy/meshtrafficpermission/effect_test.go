@@ -37,17 +37,29 @@ func TestRules(t *testing.T) {
 		{"an unknown action says nothing", []policy.SubsetRule{rule("Perhaps")}, `{"rules":{}}`},
 		{"everybody", []policy.SubsetRule{rule(Allow)}, `{"rules":{"policies":{"MeshTrafficPermission":{` + anyone + `[{"any":true}]}}}}`},
 		{"one tag", []policy.SubsetRule{rule(Allow, a)}, `{"rules":{"policies":{"MeshTrafficPermission":{` + anyone + `[` + serviceA + `]}}}}`},
-		{"two tags", []policy.SubsetRule{rule(Allow, a, notEast)},
+		{
+			"two tags",
+			[]policy.SubsetRule{rule(Allow, a, notEast)},
 			`{"rules":{"policies":{"MeshTrafficPermission":{` + anyone + `[{"andIds":{"ids":[` + serviceA +
-				`,{"notId":{"authenticated":{"principalName":{"exact":"kuma://zone/east"}}}}]}}]}}}}`},
-		{"an earlier deny is excepted", []policy.SubsetRule{rule(Deny, a), rule(Allow, notEast)},
+				`,{"notId":{"authenticated":{"principalName":{"exact":"kuma://zone/east"}}}}]}}]}}}}`,
+		},
+		{
+			"an earlier deny is excepted",
+			[]policy.SubsetRule{rule(Deny, a), rule(Allow, notEast)},
 			`{"rules":{"policies":{"MeshTrafficPermission":{` + anyone + `[{"andIds":{"ids":[` +
-				`{"notId":{"authenticated":{"principalName":{"exact":"kuma://zone/east"}}}},{"notId":` + serviceA + `}]}}]}}}}`},
-		{"a deny of others is not", []policy.SubsetRule{rule(Deny, policy.Matcher{Key: resource.TagService, Value: "b"}), rule(Allow, a)},
-			`{"rules":{"policies":{"MeshTrafficPermission":{` + anyone + `[` + serviceA + `]}}}}`},
-		{"shadow comes last and is denied in the shadow", []policy.SubsetRule{rule(AllowWithShadowDeny), rule(Allow, a)},
+				`{"notId":{"authenticated":{"principalName":{"exact":"kuma://zone/east"}}}},{"notId":` + serviceA + `}]}}]}}}}`,
+		},
+		{
+			"a deny of others is not",
+			[]policy.SubsetRule{rule(Deny, policy.Matcher{Key: resource.TagService, Value: "b"}), rule(Allow, a)},
+			`{"rules":{"policies":{"MeshTrafficPermission":{` + anyone + `[` + serviceA + `]}}}}`,
+		},
+		{
+			"shadow comes last and is denied in the shadow",
+			[]policy.SubsetRule{rule(AllowWithShadowDeny), rule(Allow, a)},
 			`{"rules":{"policies":{"MeshTrafficPermission":{` + anyone + `[` + serviceA + `,{"any":true}]}}},` +
-				`"shadowRules":{"action":"DENY","policies":{"MeshTrafficPermission":{` + anyone + `[{"any":true}]}}}}`},
+				`"shadowRules":{"action":"DENY","policies":{"MeshTrafficPermission":{` + anyone + `[{"any":true}]}}}}`,
+		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			p, in := inbound(resource.MTLSStrict, effect.HTTP)

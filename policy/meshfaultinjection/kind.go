@@ -1,0 +1,22 @@
+package meshfaultinjection
+
+import (
+	"github.com/kuma-dp/kuma-dp/policy"
+	"github.com/kuma-dp/kuma-dp/resource"
+)
+
+// Name is the type of the resources.
+const Name resource.Kind = "MeshFaultInjection"
+
+// Kind describes MeshFaultInjection.
+func Kind() policy.Kind {
+	return policy.Kind{
+		Descriptor: &resource.Descriptor{
+			Kind: Name, Path: "meshfaultinjections", Singular: "Mesh Fault Injection", Plural: "Mesh Fault Injections",
+			InFederation: true,
+			Policy:       &resource.PolicyTraits{HasTo: true, HasFrom: true, TargetRef: true},
+			NewSpec:      func() resource.Spec { return &Spec{} },
+		},
+		NewConf: func() any { return &Conf{} },
+	}
+}

@@ -1,0 +1,84 @@
+package meshfaultinjection
+
+import (
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+
+	"github.com/kuma-dp/kuma-dp/policy"
+	"github.com/kuma-dp/kuma-dp/resource"
+)
+
+var _ policy.Targeted = (*Spec)(nil)
+
+// CheckSchema implements resource.SchemaChecker.
+func (s *Spec) CheckSchema() []resource.Violation {
+	return policy.CheckSchema[Conf](s, nil)
+}
+
+// Validate implements resource.Spec (contract policies.md §3.1, §3.15).
+func (s *Spec) Validate(meta *resource.Meta) []resource.Violation {
+	grammar := policy.Grammar{
+		Top:         policy.AnyTop(),
+		TopSystem:   []string{policy.MeshGateway},
+		To:          policy.MeshIfGateways,
+		From:        policy.UnlessGateways(policy.Mesh, policy.MeshSubset, policy.MeshService, policy.MeshServiceSubset),
+		GatewayTags: true,
+	}
+	return policy.Validate(s, meta, grammar, func(f *resource.Faults, p resource.Path, c *Conf) {
+		for i := range c.HTTP {
+			c.HTTP[i].validate(f, p.Field("http").Index(i))
+		}
+	})
+}
+
+func (t *Fault) validate(f *resource.Faults, p resource.Path) {
+	if a := t.Abort; a != nil {
+		p := p.Field("abort")
+		if a.HTTPStatus < 100 || a.HTTPStatus > 599 {
+			f.Add(p.Field("httpStatus"), "must be in inclusive range [100, 599]")
+		}
+		policy.CheckDecimalPercent(f, p.Field("percentage"), &a.Percentage)
+	}
+	if d := t.Delay; d != nil {
+		p := p.Field("delay")
+		f.NotNegative(p.Field("value"), &d.Value)
+		policy.CheckDecimalPercent(f, p.Field("percentage"), &d.Percentage)
+	}
+	if b := t.ResponseBandwidth; b != nil {
+		p := p.Field("responseBandwidth")
+		if _, err := ParseLimit(b.Limit); err != nil {
+			f.Add(p.Field("limit"), "must be in kbps/Mbps/Gbps units")
+		}
+		policy.CheckDecimalPercent(f, p.Field("percentage"), &b.Percentage)
+	}
+}
+
+// ParseLimit reads a bandwidth such as "64kbps", "3 Mbps" or "2Gbps" and returns it in kbps. Kuma's expression
+// `^(\d*)\s?([GMk]+bps)$` also lets pass what no proxy can be given, such as "kbps" and "1GMbps" (contract policies.md
+// §3.15); these are errors here.
+func ParseLimit(s string) (kbps uint64, err error) {
+	digits := strings.TrimRight(s, "GMkbps")
+	factor := uint64(1)
+	switch s[len(digits):] {
+	case "kbps":
+	case "Mbps":
+		factor = 1_000
+	case "Gbps":
+		factor = 1_000_000
+	default:
+		return 0, fmt.Errorf("parse bandwidth %q: want a number with the unit kbps, Mbps or Gbps", s)
+	}
+	if n := len(digits); n > 0 && strings.IndexByte(" \t\n\f\r", digits[n-1]) >= 0 {
+		digits = digits[:n-1]
+	}
+	n, err := strconv.ParseUint(digits, 10, 64)
+	if err != nil {
+		return 0, fmt.Errorf("parse bandwidth %q: %w", s, err)
+	}
+	if n > math.MaxUint64/factor {
+		return 0, fmt.Errorf("parse bandwidth %q: it is too large", s)
+	}
+	return n * factor, nil
+}

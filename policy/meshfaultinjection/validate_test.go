@@ -1,0 +1,94 @@
+package meshfaultinjection_test
+
+import (
+	"math"
+	"strconv"
+	"testing"
+
+	"github.com/kuma-dp/kuma-dp/policy/meshfaultinjection"
+	"github.com/kuma-dp/kuma-dp/policy/policytest"
+)
+
+func TestValidate(t *testing.T) {
+	const sidecars = "targetRef: {kind: Mesh, proxyTypes: [Sidecar]}, "
+	fault := func(text string) string {
+		return sidecars + "from: [{targetRef: {kind: Mesh}, default: {http: [" + text + "]}}]"
+	}
+	const at = "spec.from[0].default.http[0]."
+	policytest.Validate(t, meshfaultinjection.Kind(), []policytest.Case{
+		{Name: "good", Spec: fault("{abort: {httpStatus: 100, percentage: 0}, delay: {value: 0s, percentage: 100}, responseBandwidth: {limit: 3 Mbps, percentage: '0.01'}}, {}")},
+		{Name: "clients", Spec: sidecars + "from: [{targetRef: {kind: MeshSubset, tags: {a: b}}, default: {http: []}}, {targetRef: {kind: MeshService, name: a}, default: {http: []}}, {targetRef: {kind: MeshServiceSubset, name: a, tags: {a: b}}, default: {http: []}}]"},
+		{Name: "gateway", Spec: "targetRef: {kind: MeshGateway, name: g, tags: {a: b}}, to: [{targetRef: {kind: Mesh}, default: {http: []}}]"},
+		{Name: "route", Spec: "targetRef: {kind: MeshHTTPRoute, name: r}, to: [{targetRef: {kind: Mesh}, default: {http: []}}]", Want: []string{"spec.targetRef.kind: value is not supported"}},
+		{Name: "nothing", Spec: "", Want: []string{"spec: at least one of 'from', 'to' has to be defined"}},
+		{Name: "from anywhere", Spec: "from: [{targetRef: {kind: Mesh}, default: {http: []}}]", Want: []string{"spec.from: must not be defined"}},
+		{Name: "to of sidecars", Spec: sidecars + "to: [{targetRef: {kind: Mesh}, default: {http: []}}]", Want: []string{"spec.to: must not be defined"}},
+		{Name: "client", Spec: sidecars + "from: [{targetRef: {kind: MeshExternalService, name: a}, default: {http: []}}]", Want: []string{"spec.from[0].targetRef.kind: value is not supported"}},
+		{Name: "status", Spec: fault("{abort: {httpStatus: 600, percentage: 1}}"), Want: []string{at + "abort.httpStatus: must be in inclusive range [100, 599]"}},
+		{Name: "values", Spec: fault("{abort: {percentage: x}, delay: {value: -1s, percentage: 101}, responseBandwidth: {limit: '5', percentage: '-0.1'}}"), Want: []string{
+			at + "abort.httpStatus: must be in inclusive range [100, 599]",
+			at + "abort.percentage: string must be a valid number",
+			at + "delay.value: must not be negative when defined",
+			at + "delay.percentage: must be in inclusive range [0.0, 100.0]",
+			at + "responseBandwidth.limit: must be in kbps/Mbps/Gbps units",
+			at + "responseBandwidth.percentage: must be in inclusive range [0.0, 100.0]",
+		}},
+	})
+}
+
+func TestParseLimit(t *testing.T) {
+	const bad = math.MaxUint64
+	for _, c := range []struct {
+		in   string
+		want uint64
+	}{
+		{"64kbps", 64},
+		{"3 Mbps", 3_000},
+		{"2Gbps", 2_000_000},
+		{"0kbps", 0},
+		{"1\tkbps", 1},
+		{"", bad},
+		{"kbps", bad},
+		{" kbps", bad},
+		{"1", bad},
+		{"1bps", bad},
+		{"1Kbps", bad},
+		{"1GMbps", bad},
+		{"1kbpskbps", bad},
+		{"1  kbps", bad},
+		{"-1kbps", bad},
+		{"+1kbps", bad},
+		{"1.5Mbps", bad},
+		{"1kbps ", bad},
+		{"18446744073709551615kbps", math.MaxUint64},
+		{"18446744073709551616kbps", bad},
+		{"18446744073709552Mbps", bad},
+	} {
+		t.Run(strconv.Quote(c.in), func(t *testing.T) {
+			got, err := meshfaultinjection.ParseLimit(c.in)
+			if err != nil {
+				got = bad
+			}
+			if got != c.want {
+				t.Errorf("ParseLimit = %d, %v, want %d", got, err, c.want)
+			}
+		})
+	}
+}
+
+func FuzzParseLimit(f *testing.F) {
+	for _, s := range []string{"64kbps", "3 Mbps", "2Gbps", "kbps", "1GMbps", "99999999999999999999Gbps"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		n, err := meshfaultinjection.ParseLimit(s)
+		if err != nil {
+			return
+		}
+		// What was read means the same in the smallest unit.
+		again, err := meshfaultinjection.ParseLimit(strconv.FormatUint(n, 10) + "kbps")
+		if err != nil || again != n {
+			t.Errorf("ParseLimit(%q) = %d, read again %d, %v", s, n, again, err)
+		}
+	})
+}

@@ -1,0 +1,165 @@
+// Package meshloadbalancingstrategy chooses among the endpoints of a destination, within a zone and across zones (contract
+// policies.md §3.9).
+package meshloadbalancingstrategy
+
+import (
+	"github.com/kuma-dp/kuma-dp/policy"
+	"github.com/kuma-dp/kuma-dp/resource"
+)
+
+// Spec is the body of a MeshLoadBalancingStrategy.
+type Spec struct {
+	policy.ToSpec[Conf]
+}
+
+// Conf says nothing about what it leaves out. Lists are told apart from absent ones when they are empty.
+type Conf struct {
+	LoadBalancer      *LoadBalancer      `json:"loadBalancer,omitempty"`
+	LocalityAwareness *LocalityAwareness `json:"localityAwareness,omitempty"`
+}
+
+// LoadBalancer is an algorithm; the member that belongs to the Type holds its parameters.
+type LoadBalancer struct {
+	// Type is RoundRobin, LeastRequest, RingHash, Random or Maglev.
+	Type         string        `json:"type"`
+	LeastRequest *LeastRequest `json:"leastRequest,omitempty"`
+	RingHash     *RingHash     `json:"ringHash,omitempty"`
+	Maglev       *Maglev       `json:"maglev,omitempty"`
+}
+
+// LeastRequest picks the least busy of some endpoints.
+type LeastRequest struct {
+	// ChoiceCount is how many are compared, 2 when absent.
+	ChoiceCount *uint32 `json:"choiceCount,omitempty"`
+	// ActiveRequestBias is how much the number of active requests counts, a decimal fraction.
+	ActiveRequestBias *resource.IntOrString `json:"activeRequestBias,omitempty"`
+}
+
+// RingHash is consistent hashing on a ring.
+type RingHash struct {
+	// HashFunction is XXHash, also when empty, or MurmurHash2.
+	HashFunction string `json:"hashFunction,omitempty"`
+	// MinRingSize and MaxRingSize are numbers of entries, 1024 and 8388608 when absent.
+	MinRingSize  *uint32      `json:"minRingSize,omitempty"`
+	MaxRingSize  *uint32      `json:"maxRingSize,omitempty"`
+	HashPolicies []HashPolicy `json:"hashPolicies,omitzero"`
+}
+
+// Maglev is consistent hashing with a table.
+type Maglev struct {
+	// TableSize is a number of entries, 65537 when absent.
+	TableSize    *uint32      `json:"tableSize,omitempty"`
+	HashPolicies []HashPolicy `json:"hashPolicies,omitzero"`
+}
+
+// HashPolicy is a source of the hash; the member that belongs to the Type tells what to take.
+type HashPolicy struct {
+	// Type is Header, Cookie, SourceIP, QueryParameter or FilterState; Connection may come from Kubernetes.
+	Type string `json:"type"`
+	// Terminal ends the list when this source gave a value.
+	Terminal       *bool       `json:"terminal,omitempty"`
+	Header         *Header     `json:"header,omitempty"`
+	Cookie         *Cookie     `json:"cookie,omitempty"`
+	Connection     *Connection `json:"connection,omitempty"`
+	QueryParameter *Parameter  `json:"queryParameter,omitempty"`
+	FilterState    *State      `json:"filterState,omitempty"`
+}
+
+// Header takes the value of a header.
+type Header struct {
+	Name string `json:"name"`
+}
+
+// Cookie takes a cookie's value, and sets the cookie when there is a TTL and the request has none.
+type Cookie struct {
+	Name string             `json:"name"`
+	TTL  *resource.Duration `json:"ttl,omitempty"`
+	Path string             `json:"path,omitempty"`
+}
+
+// Connection takes the client's address.
+type Connection struct {
+	SourceIP *bool `json:"sourceIP,omitempty"`
+}
+
+// Parameter takes a parameter of the query.
+type Parameter struct {
+	Name string `json:"name"`
+}
+
+// State takes an object of Envoy's filter state.
+type State struct {
+	Key string `json:"key"`
+}
+
+// LocalityAwareness prefers near endpoints.
+type LocalityAwareness struct {
+	Disabled  *bool      `json:"disabled,omitempty"`
+	LocalZone *LocalZone `json:"localZone,omitempty"`
+	CrossZone *CrossZone `json:"crossZone,omitempty"`
+}
+
+// LocalZone prefers endpoints that share tags with the client.
+type LocalZone struct {
+	AffinityTags []AffinityTag `json:"affinityTags,omitzero"`
+}
+
+// AffinityTag is a tag to share; all tags of a list have a weight, or none.
+type AffinityTag struct {
+	Key    string  `json:"key"`
+	Weight *uint32 `json:"weight,omitempty"`
+}
+
+// CrossZone says where traffic goes when the local zone is not enough.
+type CrossZone struct {
+	Failover          []Failover         `json:"failover,omitzero"`
+	FailoverThreshold *FailoverThreshold `json:"failoverThreshold,omitempty"`
+}
+
+// Failover is a rule for the zones of From, for all when it is absent.
+type Failover struct {
+	From *FromZone `json:"from,omitempty"`
+	To   ToZone    `json:"to"`
+}
+
+// FromZone lists the zones of clients.
+type FromZone struct {
+	Zones []string `json:"zones"`
+}
+
+// ToZone lists the zones of endpoints.
+type ToZone struct {
+	// Type is None, Only, Any or AnyExcept; Zones belong to Only and AnyExcept.
+	Type  string   `json:"type"`
+	Zones []string `json:"zones,omitzero"`
+}
+
+// FailoverThreshold is the share of healthy local endpoints below which traffic leaves the zone.
+type FailoverThreshold struct {
+	// Percentage is above 0 and at most 100, a decimal fraction.
+	Percentage resource.IntOrString `json:"percentage"`
+}
+
+// Values of the enumerations.
+const (
+	RoundRobin       = "RoundRobin"
+	LeastRequestType = "LeastRequest"
+	RingHashType     = "RingHash"
+	Random           = "Random"
+	MaglevType       = "Maglev"
+
+	XXHash      = "XXHash"
+	MurmurHash2 = "MurmurHash2"
+
+	HashHeader         = "Header"
+	HashCookie         = "Cookie"
+	HashConnection     = "Connection"
+	HashSourceIP       = "SourceIP"
+	HashQueryParameter = "QueryParameter"
+	HashFilterState    = "FilterState"
+
+	ToNone      = "None"
+	ToOnly      = "Only"
+	ToAny       = "Any"
+	ToAnyExcept = "AnyExcept"
+)
