@@ -139,7 +139,7 @@ func (c *controlPlane) DeltaAggregatedResources(stream discovery.AggregatedDisco
 	}
 }
 
-func (c *controlPlane) certificate(_ any, _ context.Context, decode func(any) error, _ grpc.UnaryServerInterceptor) (any, error) {
+func (c *controlPlane) certificate(_ any, _ context.Context, decode func(any) error, _ grpc.UnaryServerInterceptor) (any, error) { //nolint:revive // grpc.MethodDesc wants this order
 	var q wrapperspb.StringValue // of the same wire form
 	if err := decode(&q); err != nil {
 		return nil, err

@@ -66,7 +66,7 @@ func (a *Agent) Run(ctx context.Context) (err error) {
 	}
 	p := &parts{}
 	defer p.close()
-	if err := a.build(p, dir, boot, answer, socketPath); err != nil {
+	if err := a.build(p, dir, boot, answer, socketPath); err != nil { //nolint:contextcheck // pages are asked for later, by others
 		return err
 	}
 	if p.envoy, err = envoy.New(envoy.Config{

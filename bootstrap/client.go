@@ -32,7 +32,7 @@ var (
 	// ErrWrongPort: the URL names the API server, not the data-plane server. It is retried.
 	ErrWrongPort = errors.New("the address belongs to the control plane's API server; use its data-plane server, by default port 5678")
 	// ErrInvalidRequest: the control plane refused the request; its reason follows. It is not retried.
-	ErrInvalidRequest = errors.New("Invalid request") //nolint:staticcheck // the text is Kuma's, contract agent.md §2.3
+	ErrInvalidRequest = errors.New("Invalid request") // the text is Kuma's, contract agent.md §2.3
 )
 
 // Config says where and how to ask.

@@ -78,7 +78,7 @@ func TestFetch(t *testing.T) {
 	if string(resp.Bootstrap) != "admin: {}" || resp.Sidecar.Networking.Address != "10.0.0.1" || !resp.Sidecar.Networking.IsUsingTransparentProxy {
 		t.Errorf("got %+v", resp)
 	}
-	if got.Method != "POST" || got.URL.Path != "/bootstrap" || got.URL.RawQuery != "q=1" {
+	if got.Method != http.MethodPost || got.URL.Path != "/bootstrap" || got.URL.RawQuery != "q=1" {
 		t.Errorf("asked %s %s", got.Method, got.URL)
 	}
 	if got.Header.Get("Accept") != "application/json" || got.Header.Get("Content-Type") != "application/json" || got.Header.Get("Authorization") != "" {
@@ -106,7 +106,7 @@ func TestFetchClassifies(t *testing.T) {
 		{"refused", answer(422, "text/plain", "mesh: mesh \"nope\" does not exist"), false, ErrInvalidRequest, `Invalid request: mesh: mesh "nope" does not exist`},
 		{"bad request", answer(400, "", ""), false, ErrInvalidRequest, "Invalid request: "},
 		{"server fault", answer(500, "", ""), true, nil, "status 500"},
-		{"redirect", http.RedirectHandler("http://192.0.2.1/bootstrap", 307).ServeHTTP, true, nil, "redirect"},
+		{"redirect", http.RedirectHandler("http://192.0.2.1/bootstrap", http.StatusTemporaryRedirect).ServeHTTP, true, nil, "redirect"},
 		{"not json", answer(200, "application/json", "junk"), false, nil, "parse bootstrap"},
 		{"yaml", answer(200, "text/x-yaml", "admin: {}"), false, nil, "content type"},
 		{"empty", answer(200, "application/json", "{}"), false, nil, "no Envoy configuration"},
@@ -139,7 +139,7 @@ func TestFetchGoesOnUntilItSucceeds(t *testing.T) {
 	var n atomic.Int32
 	s, _ := serve(t, func(w http.ResponseWriter, r *http.Request) {
 		if n.Add(1) < 3 {
-			w.WriteHeader(404)
+			w.WriteHeader(http.StatusNotFound)
 			return
 		}
 		answer(200, "application/json", good)(w, r)
@@ -153,7 +153,7 @@ func TestFetchGoesOnUntilItSucceeds(t *testing.T) {
 
 func TestFetchStopsWithItsContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
-	s, _ := serve(t, func(w http.ResponseWriter, _ *http.Request) { cancel(); w.WriteHeader(500) })
+	s, _ := serve(t, func(w http.ResponseWriter, _ *http.Request) { cancel(); w.WriteHeader(http.StatusInternalServerError) })
 	cfg := quick(s.URL)
 	cfg.Backoff, cfg.MaxDuration = time.Hour, 2*time.Hour
 	if _, err := Fetch(ctx, cfg, Request{}); !errors.Is(err, context.Canceled) {

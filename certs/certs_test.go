@@ -289,8 +289,10 @@ func TestParseSPIFFEIDIsStrict(t *testing.T) {
 			t.Errorf("%s: got %+v %v", uri, got, err)
 		}
 	}
-	for _, uri := range []string{"", "spiffe://", "http://default/a", "SPIFFE://default/a", "spiffe://default/", "spiffe://default//a", "spiffe://default/../b",
-		"spiffe://default/.", "spiffe://default/a?b", "spiffe://default/a#b", "spiffe://default/%61", "spiffe://u@default/a", "spiffe://default:1/a", "spiffe://a b/c"} {
+	for _, uri := range []string{
+		"", "spiffe://", "http://default/a", "SPIFFE://default/a", "spiffe://default/", "spiffe://default//a", "spiffe://default/../b",
+		"spiffe://default/.", "spiffe://default/a?b", "spiffe://default/a#b", "spiffe://default/%61", "spiffe://u@default/a", "spiffe://default:1/a", "spiffe://a b/c",
+	} {
 		if got, err := ParseSPIFFEID(uri); err == nil {
 			t.Errorf("%q is accepted as %+v", uri, got)
 		}

@@ -1,6 +1,7 @@
 package certs
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"net/url"
@@ -54,7 +55,7 @@ func ParseSPIFFEID(uri string) (SPIFFEID, error) {
 func checkSegment(s string) error {
 	switch s {
 	case "":
-		return fmt.Errorf("is empty")
+		return errors.New("is empty")
 	case ".", "..":
 		return fmt.Errorf("is %q", s)
 	}

@@ -15,6 +15,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/kuma-dp/kuma-dp/controlplane/api"
+	"github.com/kuma-dp/kuma-dp/controlplane/hostname"
 )
 
 // Config is everything that can be configured. Names, defaults and shape are those of Kuma 2.9 (contract controlplane.md
@@ -187,6 +188,12 @@ type IPAMConfig struct {
 	MeshService struct {
 		CIDR string `json:"cidr" envconfig:"kuma_ipam_mesh_service_cidr"`
 	} `json:"meshService"`
+	MeshExternalService struct {
+		CIDR string `json:"cidr" envconfig:"kuma_ipam_mesh_external_service_cidr"`
+	} `json:"meshExternalService"`
+	MeshMultiZoneService struct {
+		CIDR string `json:"cidr" envconfig:"kuma_ipam_mesh_multi_zone_service_cidr"`
+	} `json:"meshMultiZoneService"`
 }
 
 // MeshServiceConfig is the generation of MeshServices.
@@ -270,7 +277,9 @@ func DefaultConfig() Config {
 	h.HealthyThreshold, h.UnhealthyThreshold = 1, 1
 
 	c.Environment, c.Mode = environmentUniversal, modeZone
-	c.IPAM.MeshService.CIDR = "241.0.0.0/8"
+	c.IPAM.MeshService.CIDR = hostname.DefaultCIDR
+	c.IPAM.MeshExternalService.CIDR = hostname.DefaultExternalCIDR
+	c.IPAM.MeshMultiZoneService.CIDR = hostname.DefaultMultiZoneCIDR
 	c.MeshService.DeletionGracePeriod = Duration(time.Hour)
 	c.Multizone.Zone.Name = "default"
 	c.Store.Type = StoreBolt
@@ -347,8 +356,8 @@ func (d *Duration) UnmarshalText(text []byte) error {
 	return err
 }
 
-// serviceRange is where virtual addresses of services come from. The configuration must be valid.
-func (c *Config) serviceRange() netip.Prefix {
-	p, _ := netip.ParsePrefix(c.IPAM.MeshService.CIDR) // validate has parsed it before
+// addressRange reads a range that validate has parsed before.
+func addressRange(cidr string) netip.Prefix {
+	p, _ := netip.ParsePrefix(cidr)
 	return p
 }

@@ -260,7 +260,8 @@ func TestAMeshFromNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	for i, req := range []*discovery.DeltaDiscoveryRequest{
-		{TypeUrl: xds.TypeCluster}, {TypeUrl: xds.TypeListener},
+		{TypeUrl: xds.TypeCluster},
+		{TypeUrl: xds.TypeListener},
 		{TypeUrl: xds.TypeSecret, ResourceNamesSubscribe: []string{"mesh_ca:secret:default", "identity_cert:secret:default"}},
 	} {
 		if i == 0 {
@@ -467,7 +468,7 @@ func TestTheFirstStartMakesTheDefaults(t *testing.T) {
 	// The administrator's token opens the API from anywhere.
 	var secret struct{ Data []byte }
 	r.get("/global-secrets/admin-user-token", &secret)
-	req, err := http.NewRequestWithContext(t.Context(), "GET", "http://"+r.cp.Addresses().HTTP.String()+"/who-am-i", nil)
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+r.cp.Addresses().HTTP.String()+"/who-am-i", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -493,7 +494,7 @@ func TestTheFirstStartMakesTheDefaults(t *testing.T) {
 func TestAnAuthorityThatCannotSignIsRefused(t *testing.T) {
 	r := start(t, testConfig(t.TempDir()))
 	body := `{"type":"Mesh","name":"default","mtls":{"enabledBackend":"p","backends":[{"name":"p","type":"provided","conf":{"cert":{"secret":"none"},"key":{"secret":"none"}}}]}}`
-	req, err := http.NewRequestWithContext(t.Context(), "PUT", "http://"+r.cp.Addresses().HTTP.String()+"/meshes/default", strings.NewReader(body))
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPut, "http://"+r.cp.Addresses().HTTP.String()+"/meshes/default", strings.NewReader(body))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -503,7 +504,7 @@ func TestAnAuthorityThatCannotSignIsRefused(t *testing.T) {
 	}
 	defer resp.Body.Close()
 	text, err := io.ReadAll(resp.Body)
-	if err != nil || resp.StatusCode != 400 || !strings.Contains(string(text), "mtls.backends[0].conf") {
+	if err != nil || resp.StatusCode != http.StatusBadRequest || !strings.Contains(string(text), "mtls.backends[0].conf") {
 		t.Errorf("got %d %s %v", resp.StatusCode, text, err)
 	}
 }

@@ -3,11 +3,15 @@ package controlplane
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"github.com/kuma-dp/kuma-dp/controlplane/identity"
 	"github.com/kuma-dp/kuma-dp/controlplane/store"
 	"github.com/kuma-dp/kuma-dp/controlplane/token"
 	"github.com/kuma-dp/kuma-dp/controlplane/xds"
+	"github.com/kuma-dp/kuma-dp/policy"
+	"github.com/kuma-dp/kuma-dp/policy/all"
+	"github.com/kuma-dp/kuma-dp/policy/effect"
 	"github.com/kuma-dp/kuma-dp/resource"
 )
 
@@ -51,6 +55,18 @@ func authenticate(tokens *token.Validator, st store.Store) func(context.Context,
 	}
 }
 
+// withoutEffect warns of a policy that changes nothing: a kind may be known, checked and shown in `_rules` before it is
+// applied.
+func withoutEffect(stored *resource.Resource) []string {
+	named := func(kind resource.Kind) bool { return kind == stored.Kind }
+	known := slices.ContainsFunc(all.Kinds(), func(k policy.Kind) bool { return named(k.Descriptor.Kind) })
+	applied := slices.ContainsFunc(all.Effects(), func(e effect.Kind) bool { return named(e.Kind) })
+	if !known || applied {
+		return nil
+	}
+	return []string{string(stored.Kind) + " is stored and shown among the rules, but this control plane does not apply it to Envoy yet"}
+}
+
 // beforePut guards what a resource means beside others.
 func (p *parts) beforePut(ctx context.Context, old, next *resource.Resource) ([]resource.Violation, error) {
 	if next.Kind != resource.KindMesh {
@@ -64,7 +80,7 @@ func (p *parts) beforePut(ctx context.Context, old, next *resource.Resource) ([]
 	ops, err := p.ids.Ops(next)
 	if err != nil {
 		// A provided authority that cannot be used is the user's to mend; nothing in the error is secret.
-		return []resource.Violation{{Field: "mtls.backends[0].conf", Reason: err.Error()}}, nil
+		return []resource.Violation{{Field: "mtls.backends[0].conf", Reason: err.Error()}}, nil //nolint:nilerr // it is told as a violation
 	}
 	if old == nil || len(ops) == 0 {
 		return nil, nil

@@ -85,7 +85,10 @@ func (c *ControlPlane) build(ctx context.Context, st store.Store) (*parts, error
 	p.services = service.New(service.Config{
 		Store: st, Tracker: p.topology, GracePeriod: time.Duration(cfg.MeshService.DeletionGracePeriod), Log: c.log,
 	})
-	if p.names, err = hostname.New(hostname.Config{Store: st, Zone: zone.Zone, CIDR: cfg.serviceRange(), Log: c.log}); err != nil {
+	if p.names, err = hostname.New(hostname.Config{
+		Store: st, Zone: zone.Zone, CIDR: addressRange(cfg.IPAM.MeshService.CIDR), Log: c.log,
+		ExternalCIDR: addressRange(cfg.IPAM.MeshExternalService.CIDR), MultiZoneCIDR: addressRange(cfg.IPAM.MeshMultiZoneService.CIDR),
+	}); err != nil {
 		return nil, err
 	}
 	p.lifecycle = xds.NewLifecycle(xds.LifecycleConfig{
@@ -185,6 +188,7 @@ func (c *ControlPlane) buildAPI(p *parts, zone resource.ZoneInfo, issuer *token.
 		Access: cfg.access(), CORSAllowedDomains: cfg.APIServer.CORSAllowedDomains, ReadOnly: cfg.APIServer.ReadOnly,
 		EffectiveConfig: func() any { return cfg },
 		BeforePut:       p.beforePut,
+		Warnings:        withoutEffect,
 		OnMeshCreate: func(_ context.Context, mesh *resource.Resource) ([]store.Op, error) {
 			return meshOps(p.ids, mesh)
 		},

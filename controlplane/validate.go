@@ -31,9 +31,12 @@ func (c *Config) Validate() error {
 		path string
 		port uint32
 	}{
-		{"apiServer.http.port", c.APIServer.HTTP.Port}, {"apiServer.https.port", c.APIServer.HTTPS.Port},
-		{"dpServer.port", c.DPServer.Port}, {"diagnostics.serverPort", c.Diagnostics.ServerPort},
-		{"bootstrapServer.params.adminPort", c.BootstrapServer.Params.AdminPort}, {"bootstrapServer.params.xdsPort", c.BootstrapServer.Params.XDSPort},
+		{"apiServer.http.port", c.APIServer.HTTP.Port},
+		{"apiServer.https.port", c.APIServer.HTTPS.Port},
+		{"dpServer.port", c.DPServer.Port},
+		{"diagnostics.serverPort", c.Diagnostics.ServerPort},
+		{"bootstrapServer.params.adminPort", c.BootstrapServer.Params.AdminPort},
+		{"bootstrapServer.params.xdsPort", c.BootstrapServer.Params.XDSPort},
 	} {
 		if p.port > 65535 {
 			f.add(p.path, fmt.Sprintf("%d is not a port", p.port))
@@ -71,8 +74,14 @@ func (c *Config) Validate() error {
 			f.add(d.path, "must be a positive duration")
 		}
 	}
-	if p, err := netip.ParsePrefix(c.IPAM.MeshService.CIDR); err != nil || !p.Addr().Is4() {
-		f.add("ipam.meshService.cidr", fmt.Sprintf("%q is no range of IPv4 addresses, such as 241.0.0.0/8", c.IPAM.MeshService.CIDR))
+	for _, r := range []struct{ path, cidr string }{
+		{"ipam.meshService.cidr", c.IPAM.MeshService.CIDR},
+		{"ipam.meshExternalService.cidr", c.IPAM.MeshExternalService.CIDR},
+		{"ipam.meshMultiZoneService.cidr", c.IPAM.MeshMultiZoneService.CIDR},
+	} {
+		if p, err := netip.ParsePrefix(r.cidr); err != nil || !p.Addr().Is4() {
+			f.add(r.path, fmt.Sprintf("%q is no range of IPv4 addresses, such as 241.0.0.0/8", r.cidr))
+		}
 	}
 	if _, err := netip.ParseAddr(c.BootstrapServer.Params.AdminAddress); err != nil {
 		f.add("bootstrapServer.params.adminAddress", fmt.Sprintf("%q is not an IP address", c.BootstrapServer.Params.AdminAddress))

@@ -32,7 +32,7 @@ func prepareWorkDir(dir string) error {
 	if info.Mode().Perm()&0o077 == 0 {
 		return nil
 	}
-	if err := os.Chmod(dir, 0o700); err != nil {
+	if err := os.Chmod(dir, 0o700); err != nil { //nolint:gosec // a folder needs its x
 		return fmt.Errorf("others can read the work directory %s, and it cannot be changed: %w", dir, err)
 	}
 	return nil

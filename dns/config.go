@@ -98,9 +98,12 @@ func (c *Config) validate() error {
 		name  string
 		value time.Duration
 	}{
-		{"QueryTimeout", c.QueryTimeout}, {"AttemptTimeout", c.AttemptTimeout},
-		{"HedgeDelay", c.HedgeDelay}, {"IdleTimeout", c.IdleTimeout},
-		{"MaxInflight", time.Duration(c.MaxInflight)}, {"MaxConns", time.Duration(c.MaxConns)},
+		{"QueryTimeout", c.QueryTimeout},
+		{"AttemptTimeout", c.AttemptTimeout},
+		{"HedgeDelay", c.HedgeDelay},
+		{"IdleTimeout", c.IdleTimeout},
+		{"MaxInflight", time.Duration(c.MaxInflight)},
+		{"MaxConns", time.Duration(c.MaxConns)},
 	} {
 		if d.value < 0 {
 			errs = append(errs, fmt.Errorf("%s: must not be negative", d.name))

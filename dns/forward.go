@@ -241,7 +241,7 @@ func (f *forwarder) ask(ctx context.Context, list *upstreams, u *upstream, msg [
 	}
 	if err != nil && resp == nil {
 		if down, probe := u.failed(start, err); down {
-			f.wentDown(list, u, err, probe)
+			f.wentDown(list, u, err, probe) //nolint:contextcheck // probing outlives the query: it ends with the list
 		}
 	}
 	return resp, err

@@ -16,9 +16,13 @@ func seeds() [][]byte {
 		name  string
 		qtype uint16
 	}{
-		{"backend.svc.mesh.local", mdns.TypeA}, {"many.svc.mesh.local", mdns.TypeANY}, {"x.example.com", mdns.TypeTXT},
-		{"0.0.0.241.in-addr.arpa", mdns.TypePTR}, {"1.2.3.255.in-addr.arpa", mdns.TypePTR},
-		{strings.Repeat("0.", 32) + "ip6.arpa", mdns.TypePTR}, {".", mdns.TypeNS},
+		{"backend.svc.mesh.local", mdns.TypeA},
+		{"many.svc.mesh.local", mdns.TypeANY},
+		{"x.example.com", mdns.TypeTXT},
+		{"0.0.0.241.in-addr.arpa", mdns.TypePTR},
+		{"1.2.3.255.in-addr.arpa", mdns.TypePTR},
+		{strings.Repeat("0.", 32) + "ip6.arpa", mdns.TypePTR},
+		{".", mdns.TypeNS},
 	} {
 		m := question(q.name, q.qtype)
 		out = append(out, wire(m))

@@ -1,7 +1,6 @@
 package dns
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -86,14 +85,14 @@ func bindBoth(addr netip.AddrPort) (socket, error) {
 	if addr.Addr().IsUnspecified() {
 		err = receiveDestination(udp, family == "6")
 	}
-	var tcp net.Listener
+	var tcp *net.TCPListener
 	if err == nil {
 		bound := netip.AddrPortFrom(addr.Addr(), addrPort(udp.LocalAddr()).Port())
-		tcp, err = new(net.ListenConfig).Listen(context.Background(), "tcp"+family, bound.String())
+		tcp, err = net.ListenTCP("tcp"+family, net.TCPAddrFromAddrPort(bound))
 	}
 	if err != nil {
 		_ = udp.Close() // it has not been used
 		return socket{}, err
 	}
-	return socket{udp: udp, tcp: tcp.(*net.TCPListener), any: addr.Addr().IsUnspecified()}, nil
+	return socket{udp: udp, tcp: tcp, any: addr.Addr().IsUnspecified()}, nil
 }

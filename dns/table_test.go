@@ -49,7 +49,14 @@ func TestTableLeavesOutWhatCannotBeServed(t *testing.T) {
 	long := strings.Repeat("a", 63)
 	longest := strings.Join([]string{long, long, long, long[:61]}, ".")
 	tab := NewTable([]Record{
-		{"", nil}, {".", nil}, {"a..b", nil}, {".a", nil}, {long + "a.mesh", nil}, {longest + "a", nil}, {"a b.mesh", nil}, {"a\x00.mesh", nil},
+		{"", nil},
+		{".", nil},
+		{"a..b", nil},
+		{".a", nil},
+		{long + "a.mesh", nil},
+		{longest + "a", nil},
+		{"a b.mesh", nil},
+		{"a\x00.mesh", nil},
 		{"good.mesh", []netip.Addr{{}, netip.MustParseAddr("241.0.0.1")}},
 		{longest, addrs("241.0.0.2")},
 	}, time.Minute)

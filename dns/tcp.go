@@ -66,7 +66,7 @@ type stream struct {
 func (s *Server) serveConn(ctx context.Context, conn *net.TCPConn) {
 	st := &stream{conn: conn, busy: make(chan struct{}, connInflight)}
 	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
-	defer conn.Close()
+	defer func() { _ = conn.Close() }() // ctx may have closed it
 	defer stop()
 	defer st.wg.Wait()
 	var (

@@ -34,7 +34,7 @@ func (s *Server) serveUDP(ctx context.Context, so socket) error {
 		n, oobn, _, src, err := so.udp.ReadMsgUDPAddrPort(req, oob)
 		if err != nil {
 			if ctx.Err() != nil {
-				return nil
+				return nil //nolint:nilerr // the end of ctx is no error
 			}
 			if errs++; errs >= maxReadErrors || errors.Is(err, net.ErrClosed) {
 				return fmt.Errorf("read from %s: %w", so.udp.LocalAddr(), err)

@@ -50,7 +50,7 @@ func watch(ctx context.Context, changed func(), files ...string) error {
 	if err != nil {
 		return fmt.Errorf("watch %v: %w", files, err)
 	}
-	defer w.Close()
+	defer func() { _ = w.Close() }() // it has been used up
 	add := func() (some bool) {
 		for _, p := range paths(files) {
 			some = w.Add(p) == nil || some

@@ -16,15 +16,23 @@ func TestParseResolvConf(t *testing.T) {
 		want     resolvConf
 	}{
 		{"empty", "", resolvConf{}},
-		{"servers in order, each once", "nameserver 192.0.2.1\n nameserver\t2001:db8::1 # two\nnameserver 192.0.2.1\n",
-			resolvConf{servers: ports("192.0.2.1:53", "[2001:db8::1]:53")}},
+		{
+			"servers in order, each once", "nameserver 192.0.2.1\n nameserver\t2001:db8::1 # two\nnameserver 192.0.2.1\n",
+			resolvConf{servers: ports("192.0.2.1:53", "[2001:db8::1]:53")},
+		},
 		{"zone", "nameserver fe80::1%eth0", resolvConf{servers: ports("[fe80::1%eth0]:53")}},
-		{"comments and garbage", "# nameserver 192.0.2.1\n;x\nnameserver\nnameserver x\nsearch a b\nNAMESERVER 192.0.2.2\nnameserver 192.0.2.3;x",
-			resolvConf{servers: ports("192.0.2.3:53")}},
-		{"options", "options rotate timeout:2 attempts:4 use-vc edns0 ndots:5\n",
-			resolvConf{timeout: 2 * time.Second, attempts: 4, rotate: true, useTCP: true}},
-		{"options out of bounds", "options timeout:99 attempts:99\noptions timeout:x attempts:-1 timeout\n",
-			resolvConf{timeout: 30 * time.Second, attempts: 5}},
+		{
+			"comments and garbage", "# nameserver 192.0.2.1\n;x\nnameserver\nnameserver x\nsearch a b\nNAMESERVER 192.0.2.2\nnameserver 192.0.2.3;x",
+			resolvConf{servers: ports("192.0.2.3:53")},
+		},
+		{
+			"options", "options rotate timeout:2 attempts:4 use-vc edns0 ndots:5\n",
+			resolvConf{timeout: 2 * time.Second, attempts: 4, rotate: true, useTCP: true},
+		},
+		{
+			"options out of bounds", "options timeout:99 attempts:99\noptions timeout:x attempts:-1 timeout\n",
+			resolvConf{timeout: 30 * time.Second, attempts: 5},
+		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			if got := parseResolvConf([]byte(tt.in)); !got.equal(tt.want) {
@@ -108,10 +116,14 @@ func TestChangeOfResolvConfIsNoticed(t *testing.T) {
 		prepare func(t *testing.T, path string)
 		change  func(t *testing.T, path string, ip string)
 	}{
-		{"written in place", func(*testing.T, string) {},
-			func(t *testing.T, path, ip string) { write(t, path, ""); write(t, path, conf(ip)) }},
-		{"replaced", func(*testing.T, string) {},
-			func(t *testing.T, path, ip string) { replace(t, path, conf(ip)) }},
+		{
+			"written in place", func(*testing.T, string) {},
+			func(t *testing.T, path, ip string) { write(t, path, ""); write(t, path, conf(ip)) },
+		},
+		{
+			"replaced", func(*testing.T, string) {},
+			func(t *testing.T, path, ip string) { replace(t, path, conf(ip)) },
+		},
 		{"target of a link replaced", func(t *testing.T, path string) {
 			target := filepath.Join(t.TempDir(), "target")
 			if err := os.Rename(path, target); err != nil {

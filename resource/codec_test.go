@@ -2,6 +2,7 @@ package resource_test
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -82,7 +83,7 @@ const serviceBody = `"spec":{"state":"Available","selector":{"dataplaneTags":{"k
 
 func TestCapturedBodiesRoundTrip(t *testing.T) {
 	reg := registry()
-	for _, tt := range captured {
+	for _, tt := range slices.Concat(captured, capturedZones) {
 		t.Run(tt.name, func(t *testing.T) {
 			r, err := reg.Decode([]byte(tt.universal))
 			if err != nil {

@@ -2,6 +2,7 @@ package resource_test
 
 import (
 	"bytes"
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -11,11 +12,13 @@ import (
 
 // FuzzDecode feeds arbitrary bodies. What decodes must survive validation, encoding and the way through a store.
 func FuzzDecode(f *testing.F) {
-	for _, c := range captured {
+	for _, c := range slices.Concat(captured, capturedZones) {
 		f.Add([]byte(c.universal))
 	}
 	f.Add([]byte(`{"type":"Mesh","name":"m","mtls":{"backends":[{"type":"provided","conf":{"cert":{"inline":"eA=="}}}]}}`))
 	f.Add([]byte(`{"type":"HostnameGenerator","name":"h","spec":{"template":"{{define \"a\"}}{{template \"a\"}}{{end}}{{template \"a\"}}"}}`))
+	f.Add([]byte(`{"type":"MeshExternalService","mesh":"m","name":"e","spec":{"tls":{"verification":{"clientKey":{"inline":"eA=="},"subjectAltNames":[{}]}}}}`))
+	f.Add([]byte(`{"type":"MeshMultiZoneService","mesh":"m","name":"e","spec":{"selector":{"meshService":null},"ports":[{"name":"a"}]},"status":{"meshServices":[{}]}}`))
 	reg := registry()
 	f.Fuzz(func(t *testing.T, data []byte) {
 		r, err := reg.Decode(data)

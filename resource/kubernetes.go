@@ -43,8 +43,9 @@ func (r *Registry) EncodeKubernetes(res *Resource, namespace string) ([]byte, er
 	if !res.CreationTime.IsZero() {
 		out.Metadata.CreationTimestamp = res.CreationTime.UTC().Format(time.RFC3339)
 	}
-	// Mesh and Zone are cluster scoped.
-	if res.Kind != KindMesh && res.Kind != KindZone {
+	switch res.Kind {
+	case KindMesh, KindZone, KindMeshInsight, KindServiceInsight, KindZoneInsight: // cluster scoped
+	default:
 		out.Metadata.Namespace = namespace
 	}
 	meshLabel := !d.Flat || res.Kind == KindSecret

@@ -21,9 +21,15 @@ const (
 	KindGlobalSecret      Kind = "GlobalSecret"
 	KindConfig            Kind = "Config"
 
-	// Kinds that references may name although Core does not hold them yet.
 	KindMeshExternalService  Kind = "MeshExternalService"
 	KindMeshMultiZoneService Kind = "MeshMultiZoneService"
+	KindZoneIngress          Kind = "ZoneIngress"
+	KindZoneEgress           Kind = "ZoneEgress"
+	KindMeshInsight          Kind = "MeshInsight"
+	KindServiceInsight       Kind = "ServiceInsight"
+	KindZoneInsight          Kind = "ZoneInsight"
+	KindZoneIngressInsight   Kind = "ZoneIngressInsight"
+	KindZoneEgressInsight    Kind = "ZoneEgressInsight"
 )
 
 // Labels that the control plane computes or reads (contract policies.md §1.4).

@@ -24,7 +24,9 @@ func validate(r *Resource, older bool) []Violation {
 	if scopeOf(r.Kind) == ScopeMesh {
 		f.checkName("mesh", r.Mesh, true)
 	}
-	if r.Kind == KindMeshService && len(r.DisplayName()) > maxServiceNameLength {
+	// The kinds measure different names (contract policies.md §1.2).
+	if r.Kind == KindMeshService && len(r.DisplayName()) > maxServiceNameLength ||
+		r.Kind == KindMeshExternalService && len(r.Name) > maxServiceNameLength {
 		f.Add("name", "must not be longer than 63 characters")
 	}
 	f.checkLabels(r.Labels)

@@ -21,12 +21,21 @@ type rule struct {
 }
 
 var rules = []rule{
-	{"agent", []string{module + "/resource", module + "/policy", module + "/controlplane", "go.etcd.io/bbolt", "github.com/jackc/pgx", "k8s.io"},
-		"the sidecar stays small: it knows bytes and names, not resources"},
-	{"cmd/kuma-dp", []string{module + "/resource", module + "/policy", module + "/controlplane", "go.etcd.io/bbolt", "k8s.io"},
-		"the sidecar stays small"},
-	{"controlplane", []string{module + "/agent", module + "/transparentproxy"},
-		"the control plane talks to agents over the wire only"},
+	{
+		"agent",
+		[]string{module + "/resource", module + "/policy", module + "/controlplane", "go.etcd.io/bbolt", "github.com/jackc/pgx", "k8s.io"},
+		"the sidecar stays small: it knows bytes and names, not resources",
+	},
+	{
+		"cmd/kuma-dp",
+		[]string{module + "/resource", module + "/policy", module + "/controlplane", "go.etcd.io/bbolt", "k8s.io"},
+		"the sidecar stays small",
+	},
+	{
+		"controlplane",
+		[]string{module + "/agent", module + "/transparentproxy"},
+		"the control plane talks to agents over the wire only",
+	},
 	{"transparentproxy", ours("transparentproxy"), "redirection knows nothing of a mesh"},
 	{"dns", ours("dns"), "the resolver knows a table, not a mesh"},
 	{"certs", ours("certs"), "certificates know keys and names, not a mesh"},

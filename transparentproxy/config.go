@@ -20,8 +20,9 @@ const (
 	DefaultOutboundPort = 15001
 	// DefaultDNSPort is where the agent answers redirected DNS queries.
 	DefaultDNSPort = 15053
-	// DefaultUID and DefaultUser say who runs the agent and Envoy when the configuration does not.
-	DefaultUID  = 5678
+	// DefaultUID says who runs the agent and Envoy when the configuration does not.
+	DefaultUID = 5678
+	// DefaultUser says so when the host has no user DefaultUID.
 	DefaultUser = "kuma-dp"
 	// DefaultResolvConfPath lists the DNS servers whose queries are redirected.
 	DefaultResolvConfPath = "/etc/resolv.conf"

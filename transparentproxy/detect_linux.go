@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/user"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -44,7 +45,7 @@ func lookupUID(name string) (uint32, error) {
 		}
 		return u, nil
 	}
-	for _, candidate := range []string{fmt.Sprint(DefaultUID), DefaultUser} {
+	for _, candidate := range []string{strconv.Itoa(DefaultUID), DefaultUser} {
 		if u, err := findUser(candidate); err == nil {
 			return u, nil
 		}

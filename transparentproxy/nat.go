@@ -53,8 +53,8 @@ func (b *builder) rawPrerouting() Chain {
 
 func (b *builder) rawOutput() Chain {
 	c := Chain{Name: ChainOutput}
-	c.add("dns.dp.query", fmt.Sprintf("assign connection tracking zone 1 to DNS traffic from the %s", b.dpUser()),
-		Zone{zoneUpstream}, udp, dport(dnsPort), b.dp)
+	c.add("dns.dp.query", "assign connection tracking zone 1 to DNS traffic from the "+b.dpUser(),
+		Zone{zoneUpstream}, udp, toDNS(), b.dp)
 	c.add("dns.dp.response", "assign connection tracking zone 2 to DNS responses from the kuma-dp DNS proxy",
 		Zone{zoneMesh}, udp, SourcePort{b.cfg.DNS.Port}, b.dp)
 	b.rawExclusions(&c)
@@ -63,7 +63,7 @@ func (b *builder) rawOutput() Chain {
 		if s.name != "" {
 			comment = "assign connection tracking zone 2 to DNS requests destined for " + s.name
 		}
-		c.add("dns.query."+s.id, comment, Zone{zoneMesh}, with(s.to, udp, dport(dnsPort))...)
+		c.add("dns.query."+s.id, comment, Zone{zoneMesh}, with(s.to, udp, toDNS())...)
 	}
 	for _, s := range b.serverMatches() {
 		if s.name == "" || !s.addr.IsLoopback() {
@@ -83,12 +83,12 @@ func (b *builder) rawExclusions(c *Chain) {
 	for _, e := range b.cfg.Outbound.uidExclusions() {
 		if e.protocol == udp.Name && e.ports.contains(dnsPort) {
 			c.add(e.id, "assign connection tracking zone 1 to DNS traffic of excluded UIDs",
-				Zone{zoneUpstream}, udp, dport(dnsPort), Owner{UIDs: e.uids})
+				Zone{zoneUpstream}, udp, toDNS(), Owner{UIDs: e.uids})
 		}
 	}
 	for _, p := range b.excluded(b.cfg.Outbound.ExcludeIPs) {
 		c.add("exclude.ip."+p.String(), "assign connection tracking zone 1 to DNS traffic to excluded addresses",
-			Zone{zoneUpstream}, Destination{Prefix: p}, udp, dport(dnsPort))
+			Zone{zoneUpstream}, Destination{Prefix: p}, udp, toDNS())
 	}
 }
 
@@ -122,7 +122,7 @@ func (b *builder) prerouting() Chain {
 		// Kuma captures these queries even when nobody answers them (contract transparentproxy.md §2); here only with DNS on.
 		if b.dns {
 			put(id+".dns", fmt.Sprintf("redirect DNS requests on interface %s to the kuma-dp DNS proxy (listening on port %d)", v.Interface, b.cfg.DNS.Port),
-				Redirect{b.cfg.DNS.Port}, InInterface{v.Interface}, Protocol{Name: "udp", Module: true}, dport(dnsPort))
+				Redirect{b.cfg.DNS.Port}, InInterface{v.Interface}, Protocol{Name: "udp", Module: true}, toDNS())
 		}
 		put(id, fmt.Sprintf("redirect TCP traffic on interface %s not destined for %s to envoy (port %d)", v.Interface, v.Network, b.cfg.Outbound.Port),
 			Redirect{b.cfg.Outbound.Port}, Destination{Not: true, Prefix: v.Network}, InInterface{v.Interface}, tcp)
@@ -148,10 +148,10 @@ func (b *builder) output() Chain {
 		if b.docker { // returning from a built-in chain would pass by Docker's own redirection
 			early = Jump{ChainDocker}
 		}
-		c.insert("dns.dp", "return early for DNS traffic from kuma-dp", early, udp, dport(dnsPort), b.dp)
+		c.insert("dns.dp", "return early for DNS traffic from kuma-dp", early, udp, toDNS(), b.dp)
 		for _, s := range b.serverMatches() {
 			c.insert("dns.udp."+s.id, fmt.Sprintf("redirect %s to the kuma-dp DNS proxy (listening on port %d)", s.requests(), b.cfg.DNS.Port),
-				Redirect{b.cfg.DNS.Port}, with(s.to, udp, dport(dnsPort))...)
+				Redirect{b.cfg.DNS.Port}, with(s.to, udp, toDNS())...)
 		}
 	}
 	put := c.add
@@ -225,7 +225,7 @@ func (b *builder) outbound() Chain {
 				requests = "DNS requests sent via TCP to " + s.name
 			}
 			c.add("dns.tcp."+s.id, fmt.Sprintf("redirect %s to kuma-dp DNS proxy (listening on port %d)", requests, b.cfg.DNS.Port),
-				Redirect{b.cfg.DNS.Port}, with(s.to, tcp, dport(dnsPort))...)
+				Redirect{b.cfg.DNS.Port}, with(s.to, tcp, toDNS())...)
 		}
 	}
 	c.add("localhost", fmt.Sprintf("return traffic destined for localhost (%s) to avoid redirection", b.localhost),

@@ -189,8 +189,8 @@ var (
 	loopback = OutInterface{"lo"}
 )
 
-// dport matches one destination port.
-func dport(port uint16) DestinationPort { return DestinationPort{Range: PortRange{port, port}} }
+// toDNS matches the destination port of DNS.
+func toDNS() DestinationPort { return DestinationPort{Range: PortRange{dnsPort, dnsPort}} }
 
 // add appends a rule.
 func (c *Chain) add(id, comment string, v Verdict, m ...Match) {

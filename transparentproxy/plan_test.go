@@ -139,27 +139,39 @@ func TestPlanOfHostFacts(t *testing.T) {
 	}{
 		{name: "no IPv6 on the host", host: func(h *Host) { h.IPv6 = false }, families: 1},
 		{name: "dual stack", families: 2, addressesWant: 1},
-		{name: "no IPv6 server", set: func(c *Config) { c.DNS.Enabled = true },
+		{
+			name: "no IPv6 server", set: func(c *Config) { c.DNS.Enabled = true },
 			host:     func(h *Host) { h.Nameservers = h.Nameservers[:1] },
-			families: 2, warning: "no IPv6 DNS server", addressesWant: 1},
-		{name: "no zones", set: func(c *Config) { c.DNS.CaptureAll = true },
+			families: 2, warning: "no IPv6 DNS server", addressesWant: 1,
+		},
+		{
+			name: "no zones", set: func(c *Config) { c.DNS.CaptureAll = true },
 			host:     func(h *Host) { h.ConntrackZones, h.IPv6 = false, false },
-			families: 1, warning: "zone splitting is disabled", hasNot: "* raw"},
-		{name: "docker, all", set: func(c *Config) { c.DNS.CaptureAll = true },
+			families: 1, warning: "zone splitting is disabled", hasNot: "* raw",
+		},
+		{
+			name: "docker, all", set: func(c *Config) { c.DNS.CaptureAll = true },
 			host:     func(h *Host) { h.Docker4, h.IPv6 = true, false },
 			families: 1, warning: "zone splitting is unsupported", hasNot: "* raw",
-			has: "-I OUTPUT 1 -p udp --dport 53 -m owner --uid-owner 5678 -j DOCKER_OUTPUT\n"},
-		{name: "docker, servers", set: func(c *Config) { c.DNS.Enabled = true },
+			has: "-I OUTPUT 1 -p udp --dport 53 -m owner --uid-owner 5678 -j DOCKER_OUTPUT\n",
+		},
+		{
+			name: "docker, servers", set: func(c *Config) { c.DNS.Enabled = true },
 			host:     func(h *Host) { h.Docker4, h.IPv6 = true, false },
-			families: 1, has: "* raw"},
-		{name: "all wins over servers", set: func(c *Config) { c.DNS.Enabled, c.DNS.CaptureAll = true, true },
-			host: func(h *Host) { h.IPv6 = false }, families: 1, has: "-I OUTPUT 2 -p udp --dport 53 -j REDIRECT --to-ports 15053\n"},
+			families: 1, has: "* raw",
+		},
+		{
+			name: "all wins over servers", set: func(c *Config) { c.DNS.Enabled, c.DNS.CaptureAll = true, true },
+			host: func(h *Host) { h.IPv6 = false }, families: 1, has: "-I OUTPUT 2 -p udp --dport 53 -j REDIRECT --to-ports 15053\n",
+		},
 		{name: "more ports than a rule holds", families: 2, addressesWant: 1, set: func(c *Config) {
 			c.Outbound.ExcludeUIDs = []UIDExclusion{must(ParseUIDExclusion("tcp:1-2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17:1000"))}
 		}, has: "-I OUTPUT 2 -m multiport -p tcp --dport 16,17 -m owner --uid-owner 1000 -j RETURN\n"},
 		{name: "uid of 32 bits", families: 2, addressesWant: 1, host: func(h *Host) { h.UID = 100000 }, has: "--uid-owner 100000 "},
-		{name: "ranges", families: 2, addressesWant: 1, set: func(c *Config) { c.Inbound.ExcludePorts = must(ParsePorts("3000-3010")) },
-			has: "-A KUMA_MESH_INBOUND -p tcp --dport 3000:3010 -j RETURN\n"},
+		{
+			name: "ranges", families: 2, addressesWant: 1, set: func(c *Config) { c.Inbound.ExcludePorts = must(ParsePorts("3000-3010")) },
+			has: "-A KUMA_MESH_INBOUND -p tcp --dport 3000:3010 -j RETURN\n",
+		},
 		{name: "things named twice", families: 2, addressesWant: 1, set: func(c *Config) {
 			c.DNS.Enabled = true
 			c.Inbound.ExcludePorts, c.Outbound.ExcludePorts = must(ParsePorts("1,1")), must(ParsePorts("1,1"))

@@ -132,7 +132,6 @@ func parse(line []byte) (address string, message []byte, ok bool) {
 		if err := json.Unmarshal(line, &entry); err != nil || entry.Address == "" || len(entry.Message) == 0 {
 			return "", nil, false
 		}
-		message = entry.Message
 		var text string
 		if json.Unmarshal(entry.Message, &text) == nil && entry.Message[0] == '"' {
 			message = []byte(text)

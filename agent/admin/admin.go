@@ -87,7 +87,7 @@ func Get(ctx context.Context, dir, page string) ([]byte, error) {
 	path := filepath.Join(dir, SocketName)
 	if dir == "" {
 		var err error
-		if path, err = find(); err != nil {
+		if path, err = find(ctx); err != nil {
 			return nil, err
 		}
 	}
@@ -116,17 +116,21 @@ func Get(ctx context.Context, dir, page string) ([]byte, error) {
 	return body, nil
 }
 
-func find() (string, error) {
+func find(ctx context.Context) (string, error) {
 	paths, err := filepath.Glob(filepath.Join(os.TempDir(), "kuma-dp-*", SocketName))
 	if err != nil {
 		return "", err
 	}
+	dialer := net.Dialer{Timeout: time.Second}
 	var live []string
 	for _, p := range paths {
-		if c, err := net.DialTimeout("unix", p, time.Second); err == nil {
+		if c, err := dialer.DialContext(ctx, "unix", p); err == nil {
 			_ = c.Close() // it was only a question
 			live = append(live, p)
 		}
+	}
+	if ctx.Err() != nil {
+		return "", ctx.Err()
 	}
 	switch len(live) {
 	case 0:

@@ -56,7 +56,7 @@ type Build struct {
 func Version(ctx context.Context, path string) (Build, error) {
 	ctx, cancel := context.WithTimeout(ctx, versionTimeout)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, path, "--version") //nolint:gosec // the binary is the user's choice
+	cmd := exec.CommandContext(ctx, path, "--version")
 	cmd.WaitDelay = pipeDelay
 	out := &bounded{left: versionOutput}
 	errOut := newTail(&bounded{})

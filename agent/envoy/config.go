@@ -144,7 +144,7 @@ func writeBootstrap(path string, content []byte) (err error) {
 		}
 	}()
 	dir := filepath.Dir(path)
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+	if err := os.MkdirAll(dir, 0o755); err != nil { //nolint:gosec // the file is 0600, the folder need not be ours alone
 		return err
 	}
 	f, err := os.CreateTemp(dir, filepath.Base(path)+".*") // made with mode 0600

@@ -133,7 +133,7 @@ func (p *Process) run(ctx context.Context) error {
 // start starts the process and returns a channel on which its end is told, once. The goroutine behind it stays on the thread
 // that forked: the parent-death signal comes when that thread ends, not when the process does.
 func (p *Process) start() (*exec.Cmd, <-chan error, error) {
-	cmd := exec.Command(p.cfg.Binary, p.cfg.args()...) //nolint:noctx,gosec // the binary is the user's choice; it ends as Run says, not by a kill
+	cmd := exec.Command(p.cfg.Binary, p.cfg.args()...) //nolint:noctx // it ends as Run says, not by a kill
 	cmd.Stdout = unbuffered(p.cfg.Stdout)
 	cmd.Stderr = p.tail
 	cmd.SysProcAttr = sysProcAttr()

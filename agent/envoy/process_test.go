@@ -23,8 +23,11 @@ func TestArgs(t *testing.T) {
 		want string
 	}{
 		{"defaults", Config{}, "--config-path b.yaml --drain-time-s 30 --drain-strategy immediate --disable-hot-restart --log-level info --cpuset-threads"},
-		{"all", Config{DrainTime: 1500 * time.Millisecond, Concurrency: 2, LogLevel: "debug", ComponentLogLevel: "upstream:trace"},
-			"--config-path b.yaml --drain-time-s 1 --drain-strategy immediate --disable-hot-restart --log-level debug --component-log-level upstream:trace --concurrency 2"},
+		{
+			"all",
+			Config{DrainTime: 1500 * time.Millisecond, Concurrency: 2, LogLevel: "debug", ComponentLogLevel: "upstream:trace"},
+			"--config-path b.yaml --drain-time-s 1 --drain-strategy immediate --disable-hot-restart --log-level debug --component-log-level upstream:trace --concurrency 2",
+		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			tt.cfg.Binary, tt.cfg.BootstrapPath, tt.cfg.Admin = "envoy", "b.yaml", "127.0.0.1:9901"
@@ -132,14 +135,20 @@ func TestEndByItself(t *testing.T) {
 	}{
 		{name: "status 0", fake: fakeConfig{Exit: status(0)}},
 		{name: "status 3 in silence", fake: fakeConfig{Exit: status(3)}, want: []string{"exit status 3", "--envoy-log-level=debug"}, wantCode: 3},
-		{name: "last words", fake: fakeConfig{Exit: status(1), Stderr: "[2026-11-23 05:12:19.480][1][info][main] [x.cc:1] starting\n" +
-			"[2026-11-23 05:12:19.480][1][critical][main] [x.cc:2] error `no such field: 'foo'`\n[2026-11-23 05:12:19.480][1][info][main] [x.cc:3] exiting\nlast line"},
-			want: []string{"exit status 1", "no such field: 'foo'", "last line"}, wantNot: []string{"starting", "exiting"}, wantCode: 1},
+		{
+			name: "last words", fake: fakeConfig{Exit: status(1), Stderr: "[2026-11-23 05:12:19.480][1][info][main] [x.cc:1] starting\n" +
+				"[2026-11-23 05:12:19.480][1][critical][main] [x.cc:2] error `no such field: 'foo'`\n[2026-11-23 05:12:19.480][1][info][main] [x.cc:3] exiting\nlast line"},
+			want: []string{"exit status 1", "no such field: 'foo'", "last line"}, wantNot: []string{"starting", "exiting"}, wantCode: 1,
+		},
 		{name: "signal", fake: fakeConfig{Kill: true}, want: []string{"signal: killed", "memory"}, wantCode: -1},
-		{name: "port in use", fake: fakeConfig{Exit: status(1), Stderr: "cannot bind '" + taken.Addr().String() + "': Address already in use\n"},
-			want: []string{"port " + port(taken), "in use by envoy.test (pid "}, wantCode: 1},
-		{name: "secrets", fake: fakeConfig{Exit: status(1), Stderr: `bad: {"t":"eyJhbGciOi.eyJOYW1l.c2ln","k":"-----BEGIN EC PRIVATE KEY-----\nMHcCAQ\n-----END EC PRIVATE KEY-----"}` + "\n"},
-			want: []string{"bad:", "[token]", "[private key]"}, wantNot: []string{"eyJ", "MHcC"}, wantCode: 1},
+		{
+			name: "port in use", fake: fakeConfig{Exit: status(1), Stderr: "cannot bind '" + taken.Addr().String() + "': Address already in use\n"},
+			want: []string{"port " + port(taken), "in use by envoy.test (pid "}, wantCode: 1,
+		},
+		{
+			name: "secrets", fake: fakeConfig{Exit: status(1), Stderr: `bad: {"t":"eyJhbGciOi.eyJOYW1l.c2ln","k":"-----BEGIN EC PRIVATE KEY-----\nMHcCAQ\n-----END EC PRIVATE KEY-----"}` + "\n"},
+			want: []string{"bad:", "[token]", "[private key]"}, wantNot: []string{"eyJ", "MHcC"}, wantCode: 1,
+		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			r := startFake(t, tt.fake, nil)

@@ -130,7 +130,7 @@ func (s *Source) Run(ctx context.Context) error {
 	for ctx.Err() == nil {
 		secret, leaf, err := s.issue(ctx)
 		if ctx.Err() != nil {
-			return nil
+			return nil //nolint:nilerr // the end of ctx is no error
 		}
 		if err == nil {
 			renew := certs.RenewAt(leaf.NotBefore, leaf.NotAfter, rand.Float64())

@@ -9,7 +9,7 @@ import (
 func FuzzConfiguration(f *testing.F) {
 	f.Add([]byte(`{"observability":{"metrics":{"applications":null,"backends":[{"type":"Prometheus","name":null}],"extraLabels":{"a":"b"},
 		"sidecar":{"profiles":{"appendProfiles":[{"name":"All"}],"exclude":[{"type":"Regex","match":"("}]}}}}}`), "envoy_server_live")
-	f.Fuzz(func(t *testing.T, body []byte, name string) {
+	f.Fuzz(func(_ *testing.T, body []byte, name string) {
 		c, err := parseConfiguration(body)
 		if err != nil {
 			return
@@ -26,8 +26,10 @@ func TestProfiles(t *testing.T) {
 		{"basic by default", `{}`, map[string]bool{"envoy_server_live": true, "envoy_odd": false, "envoy_rq_total": true}},
 		{"all", `{"appendProfiles":[{"name":"None"},{"name":"All"}]}`, map[string]bool{"envoy_server_live": true, "envoy_odd": true, "envoy_rq_total": true}},
 		{"none", `{"appendProfiles":[{"name":"None"}]}`, map[string]bool{"envoy_server_live": false, "envoy_odd": false, "envoy_rq_total": false}},
-		{"exclude, then include", `{"exclude":[{"type":"Prefix","match":"envoy_"}],"include":[{"type":"Exact","match":"envoy_odd"}]}`,
-			map[string]bool{"envoy_server_live": false, "envoy_odd": true, "envoy_rq_total": false}},
+		{
+			"exclude, then include", `{"exclude":[{"type":"Prefix","match":"envoy_"}],"include":[{"type":"Exact","match":"envoy_odd"}]}`,
+			map[string]bool{"envoy_server_live": false, "envoy_odd": true, "envoy_rq_total": false},
+		},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			c, err := parseConfiguration([]byte(`{"observability":{"metrics":{"sidecar":{"profiles":` + tc.body + `}}}}`))

@@ -87,9 +87,11 @@ func TestPage(t *testing.T) {
 		has, lacks []string
 	}{
 		{"mesh metrics", "/", []string{"envoy_server_live 1", `app_things{mesh="own"} 7`, "envoy_cluster_odd", "ads_cluster"}, []string{"demo"}},
-		{"policy", "/meshmetric",
+		{
+			"policy", "/meshmetric",
 			[]string{`envoy_server_live{dataplane="demo",kuma_io_zone="east",mesh="default"} 1`, `app_things{dataplane="demo",kuma_io_zone="east",mesh="own"} 7`, `envoy_cluster_name="backend"`},
-			[]string{"envoy_cluster_odd", "ads_cluster"}},
+			[]string{"envoy_cluster_odd", "ads_cluster"},
+		},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			a, err := client.Get("http://x" + tc.path)

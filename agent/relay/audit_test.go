@@ -17,7 +17,7 @@ func TestAuditAcceptsWhatControlPlanesSend(t *testing.T) {
 	if err != nil || len(ours) < 5 {
 		t.Fatalf("%d bootstraps, %v", len(ours), err)
 	}
-	files := append(ours, "testdata/envoygrpc.yaml", "testdata/googlegrpc.yaml", "testdata/ingress.yaml")
+	files := slices.Concat(ours, []string{"testdata/envoygrpc.yaml", "testdata/googlegrpc.yaml", "testdata/ingress.yaml"})
 	for _, file := range files {
 		t.Run(file, func(t *testing.T) {
 			in, err := os.ReadFile(file)
@@ -62,19 +62,27 @@ func TestAudit(t *testing.T) {
 		{"admin pipe of a later control plane", "admin: {address: {pipe: {path: " + workDir + "/kuma-envoy-admin.sock, mode: 384}}}", "", ""},
 		{"allowed file", "staticResources: {clusters: [{x: {trustedCa: {filename: /etc/ssl/ca.pem}}}]}", "", ""},
 		{"node metadata is data", "node: {metadata: {systemCaPath: /somewhere, workdir: /else}}", "", ""},
-		{"admin access log", "admin: {accessLog: [{typedConfig: {'@type': " + types + "access_loggers.file.v3.FileAccessLog, path: /var/log/a}}]}",
-			"", `admin.accessLog[0].typedConfig.path writes to "/var/log/a"`},
+		{
+			"admin access log", "admin: {accessLog: [{typedConfig: {'@type': " + types + "access_loggers.file.v3.FileAccessLog, path: /var/log/a}}]}",
+			"", `admin.accessLog[0].typedConfig.path writes to "/var/log/a"`,
+		},
 		{"unknown section", "statsSinks: [{name: x}]", "", `"statsSinks" is a section`},
 		{"unknown type", "staticResources: {clusters: [{typedConfig: {'@type': " + types + "clusters.redis.v3.X}}]}", "", "which no control plane of Kuma sends"},
-		{"other file", "staticResources: {secrets: [{validationContext: {trustedCa: {filename: /etc/shadow}}}]}",
-			`staticResources.secrets[0].validationContext.trustedCa.filename names "/etc/shadow"`, ""},
-		{"snake case", "static_resources: {secrets: [{validation_context: {trusted_ca: {filename: /etc/shadow}}}]}",
-			`static_resources.secrets[0].validation_context.trusted_ca.filename names "/etc/shadow"`, ""},
+		{
+			"other file", "staticResources: {secrets: [{validationContext: {trustedCa: {filename: /etc/shadow}}}]}",
+			`staticResources.secrets[0].validationContext.trustedCa.filename names "/etc/shadow"`, "",
+		},
+		{
+			"snake case", "static_resources: {secrets: [{validation_context: {trusted_ca: {filename: /etc/shadow}}}]}",
+			`static_resources.secrets[0].validation_context.trusted_ca.filename names "/etc/shadow"`, "",
+		},
 		{"relative file", "admin: {profilePath: ../x}", `admin.profilePath names "../x"`, ""},
 		{"way out of the work directory", "admin: {profilePath: " + workDir + "/../x}", "outside", ""},
 		{"neighbour of the work directory", "admin: {profilePath: " + workDir + "5/x}", "outside", ""},
-		{"socket of another", "staticResources: {clusters: [{loadAssignment: {endpoints: [{lbEndpoints: [{endpoint: {address: {pipe: {path: /run/docker.sock}}}}]}]}}]}",
-			"/run/docker.sock", ""},
+		{
+			"socket of another", "staticResources: {clusters: [{loadAssignment: {endpoints: [{lbEndpoints: [{endpoint: {address: {pipe: {path: /run/docker.sock}}}}]}]}}]}",
+			"/run/docker.sock", "",
+		},
 		{"abstract socket", "staticResources: {clusters: [{address: {pipe: {path: '@docker'}}}]}", "@docker", ""},
 		{"runtime on disk", "layeredRuntime: {layers: [{diskLayer: {symlinkRoot: /etc}}]}", "layeredRuntime.layers[0].diskLayer.symlinkRoot", ""},
 		{"configuration from a file", "dynamicResources: {ldsConfig: {pathConfigSource: {path: /tmp/lds.yaml}}, adsConfig: {grpcServices: []}}", "/tmp/lds.yaml", ""},

@@ -132,10 +132,12 @@ func (o object) replaceCluster(name, socketPath string) {
 	static["clusters"] = append(kept, object{
 		"name": name, "type": "STATIC", "connectTimeout": "1s",
 		"loadAssignment": object{"clusterName": name, "endpoints": []any{object{"lbEndpoints": []any{
-			object{"endpoint": object{"address": object{"pipe": object{"path": socketPath}}}}}}}},
+			object{"endpoint": object{"address": object{"pipe": object{"path": socketPath}}}},
+		}}}},
 		"typedExtensionProtocolOptions": object{"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": object{
 			"@type":              "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
-			"explicitHttpConfig": object{"http2ProtocolOptions": object{}}}},
+			"explicitHttpConfig": object{"http2ProtocolOptions": object{}},
+		}},
 	})
 	// Only the old cluster used it.
 	if secrets, ok := static["secrets"].([]any); ok {

@@ -2,6 +2,7 @@ package relay
 
 import (
 	"context"
+	"errors"
 	"io"
 	"maps"
 	"net"
@@ -90,7 +91,7 @@ func (r *Relay) ads(stream grpc.ServerStream) error {
 	}()
 	select {
 	case err := <-received:
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return nil
 		}
 		return err

@@ -2,7 +2,6 @@ package relay_test
 
 import (
 	"context"
-	"maps"
 	"slices"
 	"testing"
 	"time"
@@ -143,8 +142,6 @@ func namesOf(a *discovery.DeltaDiscoveryResponse) []string {
 	slices.Sort(names)
 	return names
 }
-
-func sortedNames(m map[string]*anypb.Any) []string { return slices.Sorted(maps.Keys(m)) }
 
 // run starts a relay before p and returns it with its socket.
 func run(t *testing.T, p *peer, change func(*relay.Config)) (*relay.Relay, string) {

@@ -142,12 +142,12 @@ func (p *peer) set(typeURL string, resources map[string]*anypb.Any) {
 	p.version++
 	for s := range p.streams {
 		if _, ok := s.names[typeURL]; ok {
-			p.answer(s, typeURL, true)
+			p.answer(s, typeURL)
 		}
 	}
 }
 
-func (p *peer) answer(s *peerStream, typeURL string, push bool) {
+func (p *peer) answer(s *peerStream, typeURL string) {
 	wanted, _ := s.names[typeURL]
 	match := map[string]*anypb.Any{}
 	for name, r := range p.world[typeURL] {
@@ -268,7 +268,7 @@ func (o stateOnly) StreamAggregatedResources(stream discovery.AggregatedDiscover
 		before, known := s.names[q.GetTypeUrl()]
 		s.names[q.GetTypeUrl()] = q.GetResourceNames()
 		if !known || !slices.Equal(before, q.GetResourceNames()) {
-			p.answer(s, q.GetTypeUrl(), false)
+			p.answer(s, q.GetTypeUrl())
 		}
 		p.mu.Unlock()
 	}
@@ -311,7 +311,7 @@ func (o deltaOnly) DeltaAggregatedResources(stream discovery.AggregatedDiscovery
 			s.names[q.GetTypeUrl()] = slices.DeleteFunc(now, func(n string) bool { return slices.Contains(q.GetResourceNamesUnsubscribe(), n) })
 		}
 		if !known || len(q.GetResourceNamesSubscribe()) > 0 {
-			p.answer(s, q.GetTypeUrl(), false)
+			p.answer(s, q.GetTypeUrl())
 		}
 		p.mu.Unlock()
 	}

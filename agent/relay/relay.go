@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strconv"
 	"sync"
 	"time"
 
@@ -183,7 +184,7 @@ func (r *Relay) flush(s *subscription) {
 		return
 	}
 	r.serial++
-	s.deliver(answer, fmt.Sprintf("%x", r.serial))
+	s.deliver(answer, strconv.FormatUint(r.serial, 16))
 	r.envoy.out.put(answer)
 	if s.typeURL == clusterType {
 		r.renewEndpoints(answer)

@@ -18,6 +18,7 @@ import (
 
 // both runs a test before a control plane of either generation.
 func both(t *testing.T, f func(t *testing.T, p *peer)) {
+	t.Helper()
 	for _, state := range []bool{true, false} {
 		t.Run(map[bool]string{true: "state of the world", false: "delta"}[state], func(t *testing.T) { f(t, newPeer(t, state)) })
 	}

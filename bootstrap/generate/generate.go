@@ -8,6 +8,7 @@ import (
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/netip"
@@ -160,7 +161,7 @@ func trustedCA(serverCert []byte, requested string) ([]byte, error) {
 func parseCert(text []byte) (*x509.Certificate, error) {
 	block, _ := pem.Decode(text)
 	if block == nil || block.Type != "CERTIFICATE" {
-		return nil, fmt.Errorf("it holds no PEM certificate")
+		return nil, errors.New("it holds no PEM certificate")
 	}
 	return x509.ParseCertificate(block.Bytes)
 }

@@ -32,8 +32,10 @@ func certificate(t testing.TB, change func(*x509.Certificate)) []byte {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := &x509.Certificate{SerialNumber: big.NewInt(1), DNSNames: []string{"localhost", "vm"}, IPAddresses: []net.IP{net.ParseIP("127.0.0.1"), net.ParseIP("::1")},
-		NotAfter: time.Now().Add(time.Hour), BasicConstraintsValid: true, IsCA: true}
+	c := &x509.Certificate{
+		SerialNumber: big.NewInt(1), DNSNames: []string{"localhost", "vm"}, IPAddresses: []net.IP{net.ParseIP("127.0.0.1"), net.ParseIP("::1")},
+		NotAfter: time.Now().Add(time.Hour), BasicConstraintsValid: true, IsCA: true,
+	}
 	change(c)
 	der, err := x509.CreateCertificate(rand.Reader, c, c, key.Public(), key)
 	if err != nil {
@@ -43,8 +45,11 @@ func certificate(t testing.TB, change func(*x509.Certificate)) []byte {
 }
 
 func settings(t testing.TB) Config {
-	return Config{XDSPort: 5678, ConnectTimeout: time.Second, AdminAddress: "127.0.0.1", AdminPort: 9901, AdminAccessLogPath: "/dev/null", HDS: true,
-		ServerCert: certificate(t, func(*x509.Certificate) {})}
+	t.Helper()
+	return Config{
+		XDSPort: 5678, ConnectTimeout: time.Second, AdminAddress: "127.0.0.1", AdminPort: 9901, AdminAccessLogPath: "/dev/null", HDS: true,
+		ServerCert: certificate(t, func(*x509.Certificate) {}),
+	}
 }
 
 func request() *bootstrap.Request {
@@ -150,8 +155,10 @@ func TestBootstrapRefuses(t *testing.T) {
 		status int
 		body   string
 	}{
-		{"host not in certificate", "foo.example", func(*Config, *bootstrap.Request) {}, 400,
-			`A data plane proxy is trying to connect to the control plane using "foo.example" address, but the certificate in the control plane has the following SANs ["127.0.0.1" "::1" "localhost" "vm"]. Either change`},
+		{
+			"host not in certificate", "foo.example", func(*Config, *bootstrap.Request) {}, 400,
+			`A data plane proxy is trying to connect to the control plane using "foo.example" address, but the certificate in the control plane has the following SANs ["127.0.0.1" "::1" "localhost" "vm"]. Either change`,
+		},
 		{"leaf as ca", "vm", func(_ *Config, r *bootstrap.Request) {
 			r.CACert = string(certificate(t, func(c *x509.Certificate) { c.IsCA = false }))
 		}, 400, `A data plane proxy is trying to verify the control plane using the certificate which is not a certificate authority (basic constraint 'CA' is set to 'false').`},

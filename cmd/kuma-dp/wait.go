@@ -41,7 +41,7 @@ func wait(ctx context.Context, url string, every, each, all time.Duration) error
 	}
 	tick := time.NewTicker(every)
 	defer tick.Stop()
-	last := "no answer yet"
+	var last string
 	for {
 		answer, err := client.Do(q)
 		if err != nil {

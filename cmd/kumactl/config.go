@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"text/tabwriter"
@@ -153,7 +154,7 @@ func pairs(given []string) (map[string]string, error) {
 	for _, p := range given {
 		key, value, ok := strings.Cut(p, "=")
 		if !ok || key == "" {
-			return nil, fmt.Errorf("wants key=value")
+			return nil, errors.New("wants key=value")
 		}
 		out[key] = value
 	}

@@ -117,8 +117,14 @@ func controlPlane(env *testscript.Env) (url string, v *token.Validator, err erro
 // TestHelp keeps every command described.
 func TestHelp(t *testing.T) {
 	for _, args := range [][]string{
-		{"--help"}, {"apply", "--help"}, {"get", "--help"}, {"delete", "--help"}, {"generate", "--help"}, {"generate"},
-		{"config", "control-planes", "add", "--help"}, {"version", "--help"},
+		{"--help"},
+		{"apply", "--help"},
+		{"get", "--help"},
+		{"delete", "--help"},
+		{"generate", "--help"},
+		{"generate"},
+		{"config", "control-planes", "add", "--help"},
+		{"version", "--help"},
 	} {
 		var out, errs bytes.Buffer
 		if code := run(args, strings.NewReader(""), &out, &errs); code != exitOK || !strings.Contains(out.String(), "Usage:") {

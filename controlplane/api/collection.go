@@ -91,7 +91,7 @@ func (c collection) list(w http.ResponseWriter, r *http.Request) error {
 	return WriteJSON(w, http.StatusOK, listBody{Total: found.total, Items: items, Next: found.next})
 }
 
-func (c collection) delete(w http.ResponseWriter, r *http.Request) error {
+func (c collection) delete(_ http.ResponseWriter, r *http.Request) error {
 	if err := c.writable(r); err != nil {
 		return err
 	}

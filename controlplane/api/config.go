@@ -62,6 +62,8 @@ type Config struct {
 	// BeforePut may refuse a resource that is valid by itself, for what it means beside others, and may complete it:
 	// next is not stored yet and may be changed. old is nil on create.
 	BeforePut func(ctx context.Context, old, next *resource.Resource) ([]resource.Violation, error)
+	// Warnings adds to what the author of a stored resource is warned of; nil adds nothing.
+	Warnings func(stored *resource.Resource) []string
 	// OnMeshCreate returns what is committed together with a new Mesh: authorities, signing key, default policies.
 	OnMeshCreate func(ctx context.Context, mesh *resource.Resource) ([]store.Op, error)
 	// Extra adds endpoints of other packages.

@@ -45,7 +45,11 @@ func (c collection) put(w http.ResponseWriter, r *http.Request) error {
 			return wrap(titlePut, err)
 		}
 	}
-	if texts := policy.Deprecations(next); len(texts) > 0 {
+	texts := policy.Deprecations(next)
+	if c.server.cfg.Warnings != nil {
+		texts = append(texts, c.server.cfg.Warnings(next)...)
+	}
+	if len(texts) > 0 {
 		return WriteJSON(w, status, warnings{texts})
 	}
 	w.WriteHeader(status)

@@ -169,7 +169,7 @@ func (s *Server) Run(ctx context.Context) error {
 	sp := newSplit(s.listener, conf, s.cfg.ReadHeaderTimeout, s.log)
 	failed := make(chan error, 3)
 	var wg sync.WaitGroup
-	wg.Go(func() { failed <- sp.run() })
+	wg.Go(func() { failed <- sp.run() }) //nolint:contextcheck // sp.close ends it, and a handshake has its own timeout
 	wg.Go(func() { failed <- s.http.Serve(sp.plain) })
 	wg.Go(func() { failed <- s.grpc.Serve(sp.grpc) })
 	var err error

@@ -226,10 +226,14 @@ func TestBootstrapBodies(t *testing.T) {
 		{"no token", "POST", "/bootstrap", request(func(r *bootstrap.Request) { r.DataplaneToken = "" }), nil, 422, generate.ErrTokenRequired.Body},
 		{"a path proves nothing", "POST", "/bootstrap", request(func(r *bootstrap.Request) { r.DataplaneToken, r.DataplaneTokenPath = "", "/t" }), nil, 422, generate.ErrTokenRequired.Body},
 		{"junk token", "POST", "/bootstrap", request(func(r *bootstrap.Request) { r.DataplaneToken = "junk" }), nil, 401, "authentication failed: …"},
-		{"another's name", "POST", "/bootstrap", request(func(r *bootstrap.Request) { r.Name = "db-1" }), nil, 401,
-			"authentication failed: proxy name from requestor: db-1 is different than in token: web-1"},
-		{"another's tags", "POST", "/bootstrap", request(func(r *bootstrap.Request) { r.DataplaneToken = tagged }), nil, 401,
-			`authentication failed: dataplane contains tag "kuma.io/service"…`},
+		{
+			"another's name", "POST", "/bootstrap", request(func(r *bootstrap.Request) { r.Name = "db-1" }), nil, 401,
+			"authentication failed: proxy name from requestor: db-1 is different than in token: web-1",
+		},
+		{
+			"another's tags", "POST", "/bootstrap", request(func(r *bootstrap.Request) { r.DataplaneToken = tagged }), nil, 401,
+			`authentication failed: dataplane contains tag "kuma.io/service"…`,
+		},
 		{"not registered", "POST", "/bootstrap", request(func(r *bootstrap.Request) { r.DataplaneToken, r.Name = any, "db-1" }), nil, 404, ""},
 		{"no such mesh", "POST", "/bootstrap", request(func(r *bootstrap.Request) { r.Mesh = "nope" }), nil, 422, `mesh: mesh "nope" does not exist`},
 		{"invalid resource", "POST", "/bootstrap", request(func(r *bootstrap.Request) {
@@ -245,8 +249,10 @@ func TestBootstrapBodies(t *testing.T) {
 		{"unknown kind", "POST", "/bootstrap", request(func(r *bootstrap.Request) { r.DataplaneResource = `{"type":"Nonsense","name":"x"}` }), nil, 500, ""},
 		{"unknown proxy type", "POST", "/bootstrap", request(func(r *bootstrap.Request) { r.ProxyType = "gateway" }), nil, 500, ""},
 		{"zone proxy", "POST", "/bootstrap", request(func(r *bootstrap.Request) { r.ProxyType = "ingress" }), nil, 422, "proxyType: ingress is not supported by this control plane yet"},
-		{"host not in certificate", "POST", "/bootstrap", request(none), func(r *http.Request) { r.Host = "foo.example:5678" }, 400,
-			`A data plane proxy is trying to connect to the control plane using "foo.example" address, but the certificate in the control plane has the following SANs ["127.0.0.1" "localhost"]. Either change …`},
+		{
+			"host not in certificate", "POST", "/bootstrap", request(none), func(r *http.Request) { r.Host = "foo.example:5678" }, 400,
+			`A data plane proxy is trying to connect to the control plane using "foo.example" address, but the certificate in the control plane has the following SANs ["127.0.0.1" "localhost"]. Either change …`,
+		},
 		{"garbage ca", "POST", "/bootstrap", request(func(r *bootstrap.Request) { r.CACert = "junk" }), nil, 500, ""},
 		{"other path", "POST", "/other", "", nil, 404, "404 page not found\n"},
 	} {
@@ -283,7 +289,7 @@ func TestPlainHTTPIsToldSo(t *testing.T) {
 	}
 	defer resp.Body.Close()
 	body, err := io.ReadAll(resp.Body)
-	if err != nil || resp.StatusCode != 400 || string(body) != "Client sent an HTTP request to an HTTPS server.\n" {
+	if err != nil || resp.StatusCode != http.StatusBadRequest || string(body) != "Client sent an HTTP request to an HTTPS server.\n" {
 		t.Fatalf("got %d %q %v", resp.StatusCode, body, err)
 	}
 }
@@ -342,7 +348,7 @@ func TestHTTPWithoutALPN(t *testing.T) {
 		}
 	}
 	resp, err := http.ReadResponse(bufio.NewReader(c), nil)
-	if err != nil || resp.StatusCode != 404 {
+	if err != nil || resp.StatusCode != http.StatusNotFound {
 		t.Fatalf("got %v %v", resp, err)
 	}
 	_ = resp.Body.Close()
@@ -521,8 +527,10 @@ func FuzzBootstrapRequest(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	s, err := New(Config{TLS: &tls.Config{}, ADS: ads{}, Certificates: istio.UnimplementedIstioCertificateServiceServer{}, Store: st, Registry: registry,
-		Bootstrap: generate.Config{ServerCert: certPEM}})
+	s, err := New(Config{
+		TLS: &tls.Config{}, ADS: ads{}, Certificates: istio.UnimplementedIstioCertificateServiceServer{}, Store: st, Registry: registry,
+		Bootstrap: generate.Config{ServerCert: certPEM},
+	})
 	if err != nil {
 		f.Fatal(err)
 	}

@@ -1,5 +1,5 @@
-// Package hostname gives every MeshService its virtual address and its hostnames: VIPs out of a range, names by the
-// HostnameGenerators that select it (contract dns.md §1, §2.2). Both live in the status of the service and nowhere else,
+// Package hostname gives every service its virtual address and its hostnames: VIPs out of a range of its kind (MeshService,
+// MeshExternalService, MeshMultiZoneService), names by the HostnameGenerators that select it (contract dns.md §1, §2.2). Both live in the status of the service and nowhere else,
 // so that they survive a restart.
 package hostname
 
@@ -19,8 +19,12 @@ import (
 	"github.com/kuma-dp/kuma-dp/resource"
 )
 
-// DefaultCIDR is the range of MeshServices (contract dns.md §2.1).
-const DefaultCIDR = "241.0.0.0/8"
+// The ranges of VIPs, by kind of service (contract dns.md §2.1).
+const (
+	DefaultCIDR          = "241.0.0.0/8" // of MeshService
+	DefaultExternalCIDR  = "242.0.0.0/8"
+	DefaultMultiZoneCIDR = "243.0.0.0/8"
+)
 
 // retryAfter is how long to wait after the store refused a write for its own reasons (a full disk).
 const retryAfter = time.Second
@@ -30,35 +34,48 @@ type Config struct {
 	Store store.Store
 	// Zone is the name of the local zone, `.Zone` of services without the label.
 	Zone string
-	// CIDR is where VIPs come from; DefaultCIDR when it is the zero value. Changing it does not re-address services.
-	CIDR netip.Prefix
+	// CIDR, ExternalCIDR and MultiZoneCIDR are where the VIPs of MeshService, MeshExternalService and MeshMultiZoneService
+	// come from; the defaults when they are zero values. They must not overlap: services would share addresses. Changing
+	// one does not re-address services.
+	CIDR, ExternalCIDR, MultiZoneCIDR netip.Prefix
 	// Log is silent when nil.
 	Log *slog.Logger
 }
 
-// Assigner writes VIPs, hostnames and conditions into the status of MeshServices as soon as these, or the generators,
-// change.
+// Assigner writes VIPs, hostnames and conditions into the status of services as soon as these, or the generators, change.
 type Assigner struct {
 	store store.Store
 	log   *slog.Logger
-	plan  *plan
-	// starved is how many services were without address when it was last logged.
-	starved int
+	plans []*plan
+	// starved is how many services of each kind were without address when it was last logged.
+	starved map[resource.Kind]int
 }
 
-// New fails when the range is not valid.
+// New fails when a range is not valid, or overlaps another.
 func New(cfg Config) (*Assigner, error) {
-	if cfg.CIDR == (netip.Prefix{}) {
-		cfg.CIDR = netip.MustParsePrefix(DefaultCIDR)
+	ranges := map[resource.Kind]netip.Prefix{
+		resource.KindMeshService:          cmp.Or(cfg.CIDR, netip.MustParsePrefix(DefaultCIDR)),
+		resource.KindMeshExternalService:  cmp.Or(cfg.ExternalCIDR, netip.MustParsePrefix(DefaultExternalCIDR)),
+		resource.KindMeshMultiZoneService: cmp.Or(cfg.MultiZoneCIDR, netip.MustParsePrefix(DefaultMultiZoneCIDR)),
 	}
-	pool, err := newPool(cfg.CIDR)
-	if err != nil {
-		return nil, fmt.Errorf("hostname: %w", err)
-	}
-	return &Assigner{
-		store: cfg.Store, plan: newPlan(cfg.Zone, pool),
+	a := &Assigner{
+		store: cfg.Store, starved: map[resource.Kind]int{},
 		log: cmp.Or(cfg.Log, slog.New(slog.DiscardHandler)).With("component", "hostname"),
-	}, nil
+	}
+	for _, k := range kinds() {
+		pool, err := newPool(ranges[k.kind])
+		if err != nil {
+			return nil, fmt.Errorf("addresses of %s: %w", k.kind, err)
+		}
+		for _, other := range a.plans {
+			if pool.prefix.Overlaps(other.pool.prefix) {
+				return nil, fmt.Errorf("addresses of %s: the range %s overlaps %s of %s: give each kind a range of its own",
+					k.kind, pool.prefix, other.pool.prefix, other.of.kind)
+			}
+		}
+		a.plans = append(a.plans, newPlan(k, cfg.Zone, pool))
+	}
+	return a, nil
 }
 
 // Run follows the store until ctx ends (nil) or the store is closed (store.ErrClosed). It may be called once, and only
@@ -69,7 +86,9 @@ func (a *Assigner) Run(ctx context.Context) error {
 	a.load(stored)
 	pending := map[resource.Key]want{}
 	for {
-		maps.Copy(pending, a.plan.work())
+		for _, p := range a.plans {
+			maps.Copy(pending, p.work())
+		}
 		err := a.write(ctx, pending)
 		switch {
 		case ctx.Err() != nil:
@@ -117,39 +136,54 @@ func key(ev store.Event) resource.Key {
 }
 
 func (a *Assigner) load(stored []*resource.Resource) {
-	var services []*resource.Resource
+	services := map[resource.Kind][]*resource.Resource{}
 	for _, r := range stored {
-		switch r.Kind {
-		case resource.KindHostnameGenerator:
-			a.plan.setGenerator(r)
-		case resource.KindMeshService:
-			services = append(services, r)
+		if r.Kind == resource.KindHostnameGenerator {
+			a.setGenerator(r)
+		} else {
+			services[r.Kind] = append(services[r.Kind], r)
 		}
 	}
-	a.plan.load(services)
+	for _, p := range a.plans {
+		p.load(services[p.of.kind])
+	}
+}
+
+func (a *Assigner) setGenerator(r *resource.Resource) {
+	for _, p := range a.plans {
+		p.setGenerator(r)
+	}
 }
 
 func (a *Assigner) take(ev store.Event) {
 	k := key(ev)
 	switch {
-	case k.Kind == resource.KindHostnameGenerator && ev.New == nil:
-		a.plan.removeGenerator(k.Name)
+	case k.Kind == resource.KindHostnameGenerator && ev.New != nil:
+		a.setGenerator(ev.New)
 	case k.Kind == resource.KindHostnameGenerator:
-		a.plan.setGenerator(ev.New)
-	case k.Kind != resource.KindMeshService:
-	case ev.New == nil:
-		a.plan.removeService(k)
-	default:
-		a.plan.setService(ev.New)
+		for _, p := range a.plans {
+			p.removeGenerator(k.Name)
+		}
+	}
+	for _, p := range a.plans {
+		switch {
+		case p.of.kind != k.Kind:
+		case ev.New == nil:
+			p.removeService(k)
+		default:
+			p.setService(ev.New)
+		}
 	}
 }
 
 // write brings the statuses in line, in one commit where nobody else writes at the same time.
 func (a *Assigner) write(ctx context.Context, wants map[resource.Key]want) error {
-	if n := len(a.plan.starved); n != a.starved {
-		if a.starved = n; n > 0 {
-			a.log.Error("no address is free, services stay without one: enlarge the range of the control plane",
-				"range", a.plan.pool.prefix.String(), "services", n)
+	for _, p := range a.plans {
+		if n := len(p.starved); n != a.starved[p.of.kind] {
+			if a.starved[p.of.kind] = n; n > 0 {
+				a.log.Error("no address is free, services stay without one: enlarge the range of the control plane",
+					"kind", string(p.of.kind), "range", p.pool.prefix.String(), "services", n)
+			}
 		}
 	}
 	keys := slices.SortedFunc(maps.Keys(wants), compare)

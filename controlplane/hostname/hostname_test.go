@@ -108,8 +108,22 @@ func TestRun(t *testing.T) {
 
 func TestNew(t *testing.T) {
 	a, err := New(Config{})
-	if err != nil || a.plan.pool.prefix.String() != DefaultCIDR {
-		t.Errorf("got %v, want the default range", err)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range []string{DefaultExternalCIDR, DefaultCIDR, DefaultMultiZoneCIDR} {
+		if got := a.plans[i].pool.prefix.String(); got != want {
+			t.Errorf("%s: got range %s, want %s", a.plans[i].of.kind, got, want)
+		}
+	}
+	for _, cfg := range []Config{
+		{MultiZoneCIDR: netip.MustParsePrefix("241.1.0.0/16")},
+		{CIDR: netip.MustParsePrefix("240.0.0.0/4")},
+		{ExternalCIDR: netip.MustParsePrefix("10.0.0.0/8"), MultiZoneCIDR: netip.MustParsePrefix("10.0.0.0/8")},
+	} {
+		if _, err := New(cfg); err == nil {
+			t.Errorf("%+v: no error for ranges that overlap", cfg)
+		}
 	}
 }
 

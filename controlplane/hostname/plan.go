@@ -8,15 +8,16 @@ import (
 	"slices"
 	"strings"
 	"text/template"
-	"time"
 
 	"github.com/kuma-dp/kuma-dp/resource"
 )
 
-// plan knows every MeshService and HostnameGenerator, and says which VIP and hostnames each service should have. It is
-// told of changes one by one and works out again only what they concern. It is pure: no store, no clock. It is not safe
+// plan knows every service of one kind and the HostnameGenerators for it, and says which VIP and hostnames each service
+// should have. Kinds do not collide: their addresses come from different ranges, and two services of different kinds may
+// publish one hostname (contract dns.md §1.5). It is told of changes one by one and works out again only what they concern. It is pure: no store, no clock. It is not safe
 // for concurrent use.
 type plan struct {
+	of   *serviceKind
 	zone string
 	pool *pool
 	// generators are in order of precedence.
@@ -50,24 +51,19 @@ type result struct {
 	err  error
 }
 
-// want is the part of a MeshService's status that this package computes.
-type want struct {
-	// created tells the service from a later one of the same name.
-	created    time.Time
-	VIPs       []resource.VIP
-	Addresses  []resource.ServiceAddress
-	Generators []resource.GeneratorStatus
-}
-
 // newPlan makes a plan of nothing. Zone is the `.Zone` of services that say nothing about theirs.
-func newPlan(zone string, pool *pool) *plan {
-	return &plan{zone: zone, pool: pool, meshes: map[string]map[string]*entry{}, dirty: map[string]bool{}, starved: map[resource.Key]bool{}}
+func newPlan(of *serviceKind, zone string, pool *pool) *plan {
+	return &plan{of: of, zone: zone, pool: pool, meshes: map[string]map[string]*entry{}, dirty: map[string]bool{}, starved: map[resource.Key]bool{}}
 }
 
-// setGenerator adds or replaces a HostnameGenerator.
+// setGenerator adds or replaces a HostnameGenerator; one for another kind is as none.
 func (p *plan) setGenerator(r *resource.Resource) {
-	p.drop(r.Name)
 	spec := r.Spec.(*resource.HostnameGenerator)
+	if p.of.selector(&spec.Selector) == nil {
+		p.removeGenerator(r.Name)
+		return
+	}
+	p.drop(r.Name)
 	g := &generator{Resource: r, spec: spec}
 	g.template, g.err = compile(spec.Template)
 	p.generators = append(p.generators, g)
@@ -79,12 +75,15 @@ func (p *plan) setGenerator(r *resource.Resource) {
 
 // removeGenerator forgets a HostnameGenerator.
 func (p *plan) removeGenerator(name string) {
-	p.drop(name)
-	p.forget()
+	if p.drop(name) {
+		p.forget()
+	}
 }
 
-func (p *plan) drop(name string) {
+func (p *plan) drop(name string) (had bool) {
+	before := len(p.generators)
 	p.generators = slices.DeleteFunc(p.generators, func(g *generator) bool { return g.Name == name })
+	return len(p.generators) < before
 }
 
 // forget makes all hostnames to be evaluated again.
@@ -106,7 +105,7 @@ func rank(r *resource.Resource) int {
 }
 
 func compare(a, b resource.Key) int {
-	return cmp.Or(strings.Compare(a.Mesh, b.Mesh), strings.Compare(a.Name, b.Name))
+	return cmp.Or(cmp.Compare(a.Kind, b.Kind), strings.Compare(a.Mesh, b.Mesh), strings.Compare(a.Name, b.Name))
 }
 
 func older(a, b *resource.Resource) int {
@@ -143,7 +142,7 @@ func (p *plan) entry(r *resource.Resource) *entry {
 	return e
 }
 
-// setService adds or replaces a MeshService.
+// setService adds or replaces a service.
 func (p *plan) setService(r *resource.Resource) {
 	if e := p.meshes[r.Mesh][r.Name]; e != nil && e.results != nil && e.CreationTime.Equal(r.CreationTime) && maps.Equal(e.Labels, r.Labels) && e.want.in(r) {
 		e.Resource = r // it says what it should: most often our own write, or one that counted proxies
@@ -161,12 +160,8 @@ func (p *plan) setService(r *resource.Resource) {
 
 // reserve returns the addresses of a stored status that the service may keep.
 func (p *plan) reserve(r *resource.Resource) []resource.VIP {
-	status, _ := r.Status.(*resource.MeshServiceStatus)
-	if status == nil {
-		return nil
-	}
 	var out []resource.VIP
-	for _, vip := range status.VIPs {
+	for _, vip := range p.of.read(r.Status).VIPs {
 		addr, err := netip.ParseAddr(vip.IP)
 		if err == nil && p.pool.reserve(addr, r.Key) {
 			out = append(out, vip)
@@ -198,7 +193,7 @@ func (p *plan) allocate(e *entry) {
 	e.vips = []resource.VIP{{IP: addr.String()}}
 }
 
-// removeService forgets a MeshService and releases its addresses.
+// removeService forgets a service and releases its addresses.
 func (p *plan) removeService(key resource.Key) {
 	e := p.meshes[key.Mesh][key.Name]
 	if e == nil {
@@ -238,7 +233,7 @@ func (p *plan) work() map[resource.Key]want {
 // assign gives hostnames to the services of one mesh, in order of age, generator by generator (contract dns.md §1.5).
 func (p *plan) assign(entries []*entry) {
 	for _, e := range entries {
-		e.want = want{created: e.CreationTime}
+		e.want = want{of: p.of, created: e.CreationTime}
 		p.evaluate(e)
 	}
 	taken := map[string]*entry{}
@@ -283,7 +278,7 @@ func (p *plan) evaluate(e *entry) {
 	}
 	e.results = make([]*result, len(p.generators))
 	for i, g := range p.generators {
-		sel := g.spec.Selector.MeshService
+		sel := p.of.selector(&g.spec.Selector)
 		if sel == nil || !matches(e.Labels, sel.MatchLabels) {
 			continue
 		}

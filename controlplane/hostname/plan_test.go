@@ -20,7 +20,7 @@ func newTestPlan(t testing.TB, cidr string) *plan {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return newPlan("zone-a", p)
+	return newPlan(meshService(), "zone-a", p)
 }
 
 // text is a want in one line per fact.
@@ -296,7 +296,7 @@ func TestPlanSteps(t *testing.T) {
 func TestApplyKeepsTheRest(t *testing.T) {
 	r := service("a", 1)
 	r.Status = &resource.MeshServiceStatus{TLS: &resource.TLSStatus{Status: resource.TLSReady}, VIPs: []resource.VIP{{IP: "1.2.3.4"}}}
-	got := want{VIPs: []resource.VIP{{IP: "241.0.0.0"}}}.apply(r).Status.(*resource.MeshServiceStatus)
+	got := want{of: meshService(), published: published{VIPs: []resource.VIP{{IP: "241.0.0.0"}}}}.apply(r).Status.(*resource.MeshServiceStatus)
 	if got.TLS == nil || got.TLS.Status != resource.TLSReady || got.VIPs[0].IP != "241.0.0.0" {
 		t.Errorf("got %+v", got)
 	}

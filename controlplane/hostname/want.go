@@ -3,17 +3,23 @@ package hostname
 import (
 	"reflect"
 	"slices"
+	"time"
 
 	"github.com/kuma-dp/kuma-dp/resource"
 )
 
+// want is what a service should have.
+type want struct {
+	published
+	of *serviceKind
+	// created tells the service from a later one of the same name.
+	created time.Time
+}
+
 // in tells whether the stored status of r says what w does.
 func (w want) in(r *resource.Resource) bool {
-	status, _ := r.Status.(*resource.MeshServiceStatus)
-	if status == nil {
-		status = &resource.MeshServiceStatus{}
-	}
-	return slices.Equal(status.VIPs, w.VIPs) && same(status.Addresses, w.Addresses) && same(status.HostnameGenerators, w.Generators)
+	stored := w.of.read(r.Status)
+	return slices.Equal(stored.VIPs, w.VIPs) && same(stored.Addresses, w.Addresses) && same(stored.Generators, w.Generators)
 }
 
 // same compares lists without telling nil from empty, which is one thing in JSON.
@@ -22,11 +28,6 @@ func same[T any](a, b []T) bool { return len(a) == 0 && len(b) == 0 || reflect.D
 // apply returns a copy of r with its status changed to what w says; the rest of the status stays.
 func (w want) apply(r *resource.Resource) *resource.Resource {
 	out := *r
-	status := resource.MeshServiceStatus{}
-	if old, _ := r.Status.(*resource.MeshServiceStatus); old != nil {
-		status = *old
-	}
-	status.VIPs, status.Addresses, status.HostnameGenerators = w.VIPs, w.Addresses, w.Generators
-	out.Status = &status
+	out.Status = w.of.write(r.Status, w.published)
 	return &out
 }

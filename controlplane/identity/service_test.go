@@ -57,6 +57,7 @@ func (f *fixture) serve() (istio.IstioCertificateServiceClient, *token.Issuer) {
 }
 
 func call(t *testing.T, headers ...string) context.Context {
+	t.Helper()
 	return metadata.AppendToOutgoingContext(t.Context(), headers...)
 }
 
@@ -136,8 +137,11 @@ func TestCreateCertificateRefuses(t *testing.T) {
 		{"junk token", []string{"authorization", "eyJhbGciOiJub25lIn0.e30.", "kuma-node-id", "default.web-1"}, good, codes.Unauthenticated, "authentication failed"},
 		{"another's name", []string{"authorization", web, "kuma-node-id", "default.db-1"}, good, codes.Unauthenticated, "db-1"},
 		{"another mesh", []string{"authorization", web, "kuma-node-id", "other.web-1"}, good, codes.Unauthenticated, "other"},
-		{"another's tags", []string{"authorization", tok(token.Dataplane{Mesh: "default", Tags: map[string][]string{"kuma.io/service": {"web"}}}), "kuma-node-id", "default.db-1"},
-			good, codes.Unauthenticated, "not allowed with this token"},
+		{
+			"another's tags",
+			[]string{"authorization", tok(token.Dataplane{Mesh: "default", Tags: map[string][]string{"kuma.io/service": {"web"}}}), "kuma-node-id", "default.db-1"},
+			good, codes.Unauthenticated, "not allowed with this token",
+		},
 		{"junk request", []string{"authorization", web, "kuma-node-id", "default.web-1"}, "junk", codes.InvalidArgument, "certificate request"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

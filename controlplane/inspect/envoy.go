@@ -60,7 +60,7 @@ func (c *envoyClient) ask(ctx context.Context, to xds.AdminEndpoint, path, query
 	}
 	// A Dataplane says its address itself: where that is a service of this host, it must not take us for its administrator.
 	req.Header.Set("Via", "1.1 kuma-cp")
-	resp, err := c.http.Do(req)
+	resp, err := c.http.Do(req) //nolint:bodyclose // answer.Close does
 	if err != nil {
 		stop()
 		return nil, err

@@ -1,5 +1,6 @@
-// Package service derives MeshServices: it computes the status of those of this zone from the proxies behind them, and
-// generates the ones that Dataplanes imply (contract policies.md §2.1). Both follow the store; nothing is polled.
+// Package service derives services: it computes the status of the MeshServices of this zone from the proxies behind them,
+// lists the MeshServices of every MeshMultiZoneService, and generates the MeshServices that Dataplanes imply (contract
+// policies.md §2.1, §2.4). Both follow the store; nothing is polled.
 package service
 
 import (
@@ -62,5 +63,5 @@ func (c *Controller) Run(ctx context.Context) error {
 }
 
 func compareKeys(a, b resource.Key) int {
-	return cmp.Or(cmp.Compare(a.Mesh, b.Mesh), cmp.Compare(a.Name, b.Name))
+	return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Mesh, b.Mesh), cmp.Compare(a.Name, b.Name))
 }

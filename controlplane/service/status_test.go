@@ -14,9 +14,9 @@ import (
 	"github.com/kuma-dp/kuma-dp/resource"
 )
 
-// TestCaptured compares whole MeshServices with what a 2.9.13 control plane made of the same input.
+// TestCaptured compares whole services with what a 2.9.13 control plane made of the same input.
 func TestCaptured(t *testing.T) {
-	files, err := filepath.Glob("testdata/*/meshservice-*.json")
+	files, err := filepath.Glob("testdata/*/mesh*service-*.json")
 	if err != nil || len(files) == 0 {
 		t.Fatalf("found no captured files: %v", err)
 	}
@@ -35,7 +35,8 @@ func TestCaptured(t *testing.T) {
 				synctest.Wait()
 				mesh, _ := want["mesh"].(string)
 				name, _ := want["name"].(string)
-				r, err := w.Get(serviceKey(mesh, name))
+				kind, _ := want["type"].(string)
+				r, err := w.Get(resource.Key{Kind: resource.Kind(kind), Mesh: mesh, Name: name})
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -68,14 +69,20 @@ func tree(t *testing.T, b []byte) map[string]any {
 // shown is r as the API shows it, without times, and with the VIP replaced as in the captured files.
 func shown(t *testing.T, r *resource.Resource) map[string]any {
 	t.Helper()
-	c := *r
-	st := *status(r)
-	if len(st.VIPs) != 1 || !strings.HasPrefix(st.VIPs[0].IP, "241.0.0.") {
-		t.Errorf("got VIPs %v, want one of 241.0.0.0/8", st.VIPs)
+	c := r.Clone()
+	var vips []resource.VIP
+	prefix := "241.0.0."
+	switch st := c.Status.(type) {
+	case *resource.MeshServiceStatus:
+		vips = st.VIPs
+	case *resource.MeshMultiZoneServiceStatus:
+		vips, prefix = st.VIPs, "243.0.0."
 	}
-	st.VIPs = []resource.VIP{{IP: "VIP(MeshService/" + r.Name + ")"}}
-	c.Status = &st
-	b, err := registry().Encode(&c, resource.FormUniversal)
+	if len(vips) != 1 || !strings.HasPrefix(vips[0].IP, prefix) {
+		t.Fatalf("got VIPs %v, want one of %s0/8", vips, prefix)
+	}
+	vips[0].IP = "VIP(" + string(r.Kind) + "/" + r.Name + ")"
+	b, err := registry().Encode(c, resource.FormUniversal)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -30,6 +30,8 @@ type updater struct {
 	empty map[resource.Key]since
 	// specs are the meshes as they were looked at: their mTLS decides over the status of every service.
 	specs map[string]*resource.Mesh
+	// labels of the MeshServices as they were looked at, which decide over the status of MeshMultiZoneServices.
+	labels map[resource.Key]map[string]string
 }
 
 // since says when a service was first seen without proxies, and which one of its name.
@@ -43,6 +45,7 @@ func newUpdater(s store.Store, t *topology.Tracker, log *slog.Logger) *updater {
 	return &updater{
 		store: s, tracker: t, log: log, wake: make(chan struct{}, 1),
 		dirty: map[resource.Key]bool{}, empty: map[resource.Key]since{}, specs: map[string]*resource.Mesh{},
+		labels: map[resource.Key]map[string]string{},
 	}
 }
 
@@ -116,13 +119,22 @@ func (u *updater) lookMesh(w *topology.World, mesh string) {
 		return
 	}
 	u.specs[mesh] = m.Spec
-	for _, s := range m.Services {
+	for _, s := range slices.Concat(m.Services, m.MultiZone) {
 		u.look(w, s.Key)
 	}
 }
 
 func (u *updater) look(w *topology.World, key resource.Key) {
 	s := find(w, key)
+	if key.Kind == resource.KindMeshMultiZoneService {
+		if s != nil {
+			u.dirty[key] = true
+		} else {
+			delete(u.dirty, key)
+		}
+		return
+	}
+	u.lookMultiZone(w, key)
 	if s == nil || !local(s.Resource) {
 		delete(u.dirty, key)
 		delete(u.empty, key)
@@ -139,7 +151,7 @@ func (u *updater) look(w *topology.World, key resource.Key) {
 
 func find(w *topology.World, key resource.Key) *topology.Service {
 	if m := w.Meshes[key.Mesh]; m != nil {
-		return m.Service(key.Name)
+		return m.Destination(key)
 	}
 	return nil
 }
@@ -183,6 +195,12 @@ func (u *updater) write(ctx context.Context, keys []resource.Key) error {
 		s := find(world, key)
 		// A newer version is on its way to the tracker, and then here again.
 		if r == nil || s == nil || s.Version != r.Version {
+			return store.Op{}
+		}
+		if key.Kind == resource.KindMeshMultiZoneService {
+			if next := applyMatched(r, matched(world, s)); next != nil {
+				return store.Op{Action: store.Update, Resource: next}
+			}
 			return store.Op{}
 		}
 		next := derive(world.Meshes[key.Mesh], s, u.isEmpty(key)).apply(r)

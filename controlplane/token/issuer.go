@@ -12,19 +12,21 @@ import (
 	"github.com/kuma-dp/kuma-dp/controlplane/store"
 )
 
+// Values of Dataplane.Type; empty means TypeDataplane.
 const (
-	// TypeDataplane, TypeIngress and TypeEgress are values of Dataplane.Type; empty means TypeDataplane.
 	TypeDataplane = "dataplane"
 	TypeIngress   = "ingress"
 	TypeEgress    = "egress"
+)
 
+const (
 	// backdating of nbf forgives clocks that differ between the control plane and whoever checks.
 	backdating = 5 * time.Minute
 	// DefaultDataplaneLifetime is used when a request gives none.
 	DefaultDataplaneLifetime = 10 * 365 * 24 * time.Hour
 )
 
-// ErrLifetime: a lifetime is missing where one is needed, or negative.
+// ErrLifetime means that a lifetime is missing where one is needed, or negative.
 var ErrLifetime = errors.New("validity must be a positive duration")
 
 // Dataplane says which proxies a token is for. Empty fields but Mesh bind nothing.

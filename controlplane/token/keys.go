@@ -21,7 +21,7 @@ import (
 	"github.com/kuma-dp/kuma-dp/resource"
 )
 
-// ErrNoSigningKey: there is no key to sign with. The API answers 404 "Signing Key not found".
+// ErrNoSigningKey means that there is no key to sign with. The API answers 404 "Signing Key not found".
 var ErrNoSigningKey = errors.New("signing key not found")
 
 const (

@@ -141,14 +141,18 @@ func TestAuthenticateProxy(t *testing.T) {
 		{"tags", Dataplane{Mesh: "m", Tags: map[string][]string{"kuma.io/service": {"api", "web"}}}, Proxy{"a", "m", web}, ""},
 		{"all values", Dataplane{Mesh: "m", Tags: map[string][]string{"version": {"2", "1", "3"}}}, Proxy{"a", "m", web}, ""},
 		{
-			"other name", Dataplane{Name: "other", Mesh: "m"},
-			Proxy{"demo", "m", nil}, "proxy name from requestor: demo is different than in token: other",
+			"other name",
+			Dataplane{Name: "other", Mesh: "m"},
+			Proxy{"demo", "m", nil},
+			"proxy name from requestor: demo is different than in token: other",
 		},
 		{"other mesh", Dataplane{Mesh: "n"}, Proxy{"a", "m", nil}, "proxy mesh from requestor: m is different than in token: n"},
 		{"no tag", Dataplane{Mesh: "m", Tags: map[string][]string{"team": {"x"}}}, Proxy{"a", "m", web}, `dataplane has no tag "team" required by the token`},
 		{
-			"value", Dataplane{Mesh: "m", Tags: map[string][]string{"version": {"1"}}},
-			Proxy{"a", "m", web}, `dataplane contains tag "version" with value "2" which is not allowed with this token. Allowed values in token are "1"`,
+			"value",
+			Dataplane{Mesh: "m", Tags: map[string][]string{"version": {"1"}}},
+			Proxy{"a", "m", web},
+			`dataplane contains tag "version" with value "2" which is not allowed with this token. Allowed values in token are "1"`,
 		},
 		{"ingress", Dataplane{Mesh: "m", Type: TypeIngress}, Proxy{"a", "m", nil}, `type is "ingress"`},
 	} {

@@ -17,7 +17,7 @@ import (
 // maxToken bounds the work on a token before its signature is checked. A token of 2.9 has less than 1 KiB.
 const maxToken = 16 << 10
 
-// ErrInvalid: a token is not one that we accept. What wraps it says why, and never holds the token.
+// ErrInvalid means that a token is not one that we accept. What wraps it says why, and never holds the token.
 var ErrInvalid = errors.New("token is not valid")
 
 // PublicKey verifies tokens that were signed elsewhere ("offline" tokens).

@@ -13,34 +13,38 @@ import (
 // edit makes the next picture of one mesh out of a batch of events. What the events do not touch is shared with the
 // picture before.
 type edit struct {
-	zone string
-	old  *Mesh // the picture before; empty, never nil
-	mesh *Mesh // the picture being made, ours to change but for what is not owned
-	ix   *index
+	name, zone string
+	old        *Mesh // the picture before; empty, never nil
+	mesh       *Mesh // the picture being made, ours to change but for what is not owned
+	ix         *index
 
-	owned struct{ dataplanes, services, policies, secrets bool }
+	owned struct{ dataplanes, services, multi, policies, secrets bool }
 	kinds map[resource.Kind]bool // elements of mesh.Policies that are ours
 
 	// drafts are the services that are ours to change; nil is one that was deleted.
 	drafts map[string]*draft
+	// multi is the same for MeshMultiZoneServices.
+	multi map[string]*draft
 	// policies are the versions, before and after, of the policies that changed.
 	policies []*resource.Resource
 
 	all     bool
 	touched map[string]Scope
-	changed map[string]bool // Change.Services
+	changed map[resource.Key]bool // Change.Services
 }
 
 type draft struct {
 	*Service
-	// stale: the endpoints must be made again.
+	// stale: the endpoints of a MeshService, the members of a MeshMultiZoneService must be made again.
 	stale bool
 }
 
-func newEdit(zone string, old *Mesh, ix *index) *edit {
+func newEdit(name, zone string, old *Mesh, ix *index) *edit {
 	mesh := *old
-	return &edit{zone: zone, old: old, mesh: &mesh, ix: ix, kinds: map[resource.Kind]bool{}, drafts: map[string]*draft{},
-		touched: map[string]Scope{}, changed: map[string]bool{}}
+	return &edit{
+		name: name, zone: zone, old: old, mesh: &mesh, ix: ix, kinds: map[resource.Kind]bool{}, drafts: map[string]*draft{}, multi: map[string]*draft{},
+		touched: map[string]Scope{}, changed: map[resource.Key]bool{},
+	}
 }
 
 // apply takes one change of a resource of the mesh, or of the Mesh itself; next is nil when it is deleted.
@@ -62,6 +66,8 @@ func (e *edit) apply(prev, next *resource.Resource) {
 		e.insight(r.Name, next)
 	case *resource.MeshService:
 		e.service(r.Name, next)
+	case *resource.MeshMultiZoneService:
+		e.multiZone(r.Name, next)
 	case *resource.Secret:
 		e.secret(r.Name, next)
 	case policy.Targeted:
@@ -91,10 +97,14 @@ func (e *edit) dataplane(name string, next *resource.Resource) {
 	for service := range affected {
 		if e.setMember(service, name, d) {
 			e.drafts[service].stale = true
-			e.changed[service] = true
+			e.changed[e.serviceKey(service)] = true
 		}
 	}
 	e.touched[name] |= ScopeFull
+}
+
+func (e *edit) serviceKey(name string) resource.Key {
+	return resource.Key{Kind: resource.KindMeshService, Mesh: e.name, Name: name}
 }
 
 func (e *edit) putDataplane(name string, d *Dataplane) {
@@ -157,7 +167,7 @@ func (e *edit) insight(name string, next *resource.Resource) {
 	e.putDataplane(name, &d)
 	for service := range e.ix.selecting(&d) {
 		if e.setMember(service, name, &d) && (prev.Insight.Online() != in.Online() || prev.Identity() != d.Identity()) {
-			e.changed[service] = true
+			e.changed[e.serviceKey(service)] = true
 		}
 	}
 }
@@ -172,7 +182,7 @@ func (d *Dataplane) Identity() string {
 
 func (e *edit) service(name string, next *resource.Resource) {
 	prev := e.mesh.Service(name)
-	e.changed[name] = true
+	e.changed[e.serviceKey(name)] = true
 	if next == nil {
 		if prev != nil {
 			e.ix.removeService(prev)

@@ -19,27 +19,18 @@ func (e *edit) finish() {
 			d.Service.Endpoints = was.Endpoints
 		}
 	}
-	if e.owned.services {
-		e.mesh.lazy = newLazy(e.mesh.Services)
+	e.finishMultiZone()
+	if e.owned.services || e.owned.multi {
+		e.mesh.lazy = newLazy(e.mesh)
 	}
 	if e.all {
 		return
 	}
 	for name := range e.drafts {
-		before, after := e.old.Service(name), e.mesh.Service(name)
-		scope := difference(before, after)
-		if scope == 0 {
-			continue
-		}
-		for _, s := range []*Service{before, after} {
-			if s == nil {
-				continue
-			}
-			e.eachClient(s, func(client string) { e.touched[client] |= scope })
-			if scope == ScopeFull {
-				e.rivals(s, func(client string) { e.touched[client] |= scope })
-			}
-		}
+		e.touchClients(e.old.Service(name), e.mesh.Service(name))
+	}
+	for name := range e.multi {
+		e.touchClients(e.old.MultiZoneService(name), e.mesh.MultiZoneService(name))
 	}
 	for _, r := range e.policies {
 		sel := e.touching(r)
@@ -53,12 +44,29 @@ func (e *edit) finish() {
 	}
 }
 
+// touchClients finds who is touched by what became of a service.
+func (e *edit) touchClients(before, after *Service) {
+	scope := difference(before, after)
+	if scope == 0 {
+		return
+	}
+	for _, s := range []*Service{before, after} {
+		if s == nil {
+			continue
+		}
+		e.eachClient(s, func(client string) { e.touched[client] |= scope })
+		if scope == ScopeFull {
+			e.rivals(s, func(client string) { e.touched[client] |= scope })
+		}
+	}
+}
+
 // rivals calls f with the clients of other services on an address of s: of two on one address and port a proxy has an
 // outbound to one.
 func (e *edit) rivals(s *Service, f func(name string)) {
 	for _, vip := range s.vips() {
-		for name := range e.ix.byVIP[vip] {
-			if rival := e.mesh.Service(name); rival != nil && name != s.Name {
+		for key := range e.ix.byVIP[vip] {
+			if rival := e.mesh.Destination(key); rival != nil && key != s.Key {
 				e.eachClient(rival, f)
 			}
 		}

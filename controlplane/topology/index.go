@@ -4,7 +4,6 @@ import (
 	"net/netip"
 	"slices"
 
-	"github.com/kuma-dp/kuma-dp/policy"
 	"github.com/kuma-dp/kuma-dp/resource"
 )
 
@@ -13,12 +12,14 @@ type index struct {
 	// insights by Dataplane name; also those whose Dataplane is not there (yet).
 	insights map[string]*resource.DataplaneInsight
 	// proxies by each tag of an inbound or of the gateway.
-	proxies multimap[pair]
+	proxies multimap[pair, string]
 	// byTag and byRef find the services that may select a proxy: by one tag of the selector, by dataplaneRef.
-	byTag multimap[pair]
-	byRef multimap[string]
+	byTag multimap[pair, string]
+	byRef multimap[string, string]
+	// byLabel finds the MeshMultiZoneServices that may select a MeshService, by one of their labels.
+	byLabel multimap[pair, string]
 	// byVIP finds the services of an address: one, unless somebody wrote a status by hand.
-	byVIP multimap[netip.Addr]
+	byVIP multimap[netip.Addr, resource.Key]
 	// open are the proxies that reach everything; reach finds those that name what they reach.
 	open  map[string]bool
 	reach refIndex
@@ -31,7 +32,8 @@ type index struct {
 func newIndex() *index {
 	return &index{
 		insights: map[string]*resource.DataplaneInsight{},
-		proxies:  multimap[pair]{}, byTag: multimap[pair]{}, byRef: multimap[string]{}, byVIP: multimap[netip.Addr]{},
+		proxies:  multimap[pair, string]{}, byTag: multimap[pair, string]{}, byRef: multimap[string, string]{},
+		byLabel: multimap[pair, string]{}, byVIP: multimap[netip.Addr, resource.Key]{},
 		open: map[string]bool{}, reach: newRefIndex(),
 		routes: newRefIndex(), routeOf: map[string]*resource.Resource{}, refsOf: map[string][]resource.OutboundRef{},
 	}
@@ -67,7 +69,10 @@ func (x *index) removeDataplane(d *Dataplane) {
 
 func (x *index) addService(s *Service) {
 	for _, vip := range s.vips() {
-		x.byVIP.add(vip, s.Name)
+		x.byVIP.add(vip, s.Key)
+	}
+	if labels := s.matchLabels(); len(labels) > 0 {
+		x.byLabel.add(pairOf(labels), s.Name)
 	}
 	switch name, sel := s.Name, s.Spec.Selector; {
 	case sel == nil:
@@ -80,7 +85,10 @@ func (x *index) addService(s *Service) {
 
 func (x *index) removeService(s *Service) {
 	for _, vip := range s.vips() {
-		x.byVIP.remove(vip, s.Name)
+		x.byVIP.remove(vip, s.Key)
+	}
+	if labels := s.matchLabels(); len(labels) > 0 {
+		x.byLabel.remove(pairOf(labels), s.Name)
 	}
 	switch name, sel := s.Name, s.Spec.Selector; {
 	case sel == nil:
@@ -105,6 +113,22 @@ func (x *index) selecting(d *Dataplane) map[string]bool {
 	return out
 }
 
+// selectingService returns the names of the MeshMultiZoneServices that may select one of the versions of a MeshService.
+func (x *index) selectingService(versions ...*Service) map[string]bool {
+	out := map[string]bool{}
+	for _, s := range versions {
+		if s == nil {
+			continue
+		}
+		for k, v := range s.Labels {
+			for name := range x.byLabel[pair{k, v}] {
+				out[name] = true
+			}
+		}
+	}
+	return out
+}
+
 func routeOwner(k resource.Key) string { return string(k.Kind) + "/" + k.Name }
 
 // setRoute replaces what the index knows of a policy; nil forgets it.
@@ -118,7 +142,7 @@ func (x *index) setRoute(key resource.Key, r *resource.Resource) {
 	}
 	// Only references to services matter here.
 	refs := slices.DeleteFunc(backendRefs(r.Spec), func(ref resource.OutboundRef) bool {
-		return ref.Kind != resource.Kind(policy.MeshService)
+		return !isDestination(ref.Kind)
 	})
 	if len(refs) > 0 {
 		x.routes.add(owner, refs)

@@ -15,31 +15,39 @@ type lazy struct {
 	resources func() []*resource.Resource
 }
 
-func newLazy(services []*Service) *lazy {
+func newLazy(m *Mesh) *lazy {
+	services := m.destinations()
 	return &lazy{
 		outbounds: sync.OnceValue(func() []Outbound { return allOutbounds(services) }),
 		resources: sync.OnceValue(func() []*resource.Resource { return resourcesOf(services) }),
 	}
 }
 
+// destinations are all services that an outbound may lead to: kind by kind, each in the order of names.
+//
+// A MeshExternalService is not among them. It is reached only through a ZoneEgress (contract policies.md §2.5), which a
+// proxy must know by address; as long as the picture holds no zone proxies an outbound would lead nowhere.
+func (m *Mesh) destinations() []*Service { return slices.Concat(m.Services, m.MultiZone) }
+
 func resourcesOf(services []*Service) []*resource.Resource {
 	out := make([]*resource.Resource, len(services))
 	for i, s := range services {
 		out[i] = s.Resource
 	}
+	slices.SortStableFunc(out, func(a, b *resource.Resource) int { return cmp.Compare(a.Name, b.Name) })
 	return out
 }
 
 func (m *Mesh) resources() []*resource.Resource {
 	if m.lazy == nil { // made by hand, in a test
-		return resourcesOf(m.Services)
+		return resourcesOf(m.destinations())
 	}
 	return m.lazy.resources()
 }
 
 func (m *Mesh) outbounds() []Outbound {
 	if m.lazy == nil {
-		return allOutbounds(m.Services)
+		return allOutbounds(m.destinations())
 	}
 	return m.lazy.outbounds()
 }
@@ -72,7 +80,7 @@ func allOutbounds(services []*Service) []Outbound {
 	slices.SortStableFunc(all, func(a, b entry) int {
 		return cmp.Or(a.addr.Compare(b.addr), cmp.Compare(a.Port.Port, b.Port.Port))
 	})
-	// One listener per address and port: of two that claim it the first service by name wins.
+	// One listener per address and port: of two that claim it the first service by kind and name wins.
 	all = slices.CompactFunc(all, func(a, b entry) bool { return a.addr == b.addr && a.Port.Port == b.Port.Port })
 	out := make([]Outbound, len(all))
 	for i, e := range all {
@@ -81,7 +89,7 @@ func allOutbounds(services []*Service) []Outbound {
 	return out
 }
 
-// Outbounds returns the destinations of a proxy of m that are real services, with redirection in the order of VIPs and
+// Outbounds returns the destinations of a proxy of m that are real services (MeshService and MeshMultiZoneService), with redirection in the order of VIPs and
 // ports, else in the order of its Dataplane (contract policies.md §2.2, §2.3, effects-routing.md §2.1). Outbounds by
 // kuma.io/service are not among them. The slice may be shared and must not be changed.
 func (m *Mesh) Outbounds(dp *Dataplane) []Outbound {
@@ -144,7 +152,7 @@ func (m *Mesh) handWritten(dp *Dataplane) []Outbound {
 // resolve returns the service that a reference of dp means; of several the oldest (contract policies.md §4.7).
 func (m *Mesh) resolve(dp *Dataplane, ref resource.OutboundRef) *Service {
 	var best *Service
-	for _, s := range m.Services {
+	for _, s := range m.destinations() {
 		if dp.means(ref, s) && (best == nil || s.CreationTime.Before(best.CreationTime)) {
 			best = s
 		}

@@ -103,16 +103,16 @@ func digest(w *World, id ProxyID, endpoints bool) []string {
 			out = append(out, fmt.Sprint("secret ", name, s.Version))
 		}
 	}
-	used := map[string]*Service{}
+	used := map[resource.Key]*Service{}
 	for _, o := range m.Outbounds(d) {
-		used[o.Service.Name] = o.Service
-		out = append(out, fmt.Sprint("outbound ", o.VIP, o.ListenPort, o.Service.Name, o.Port))
+		used[o.Service.Key] = o.Service
+		out = append(out, fmt.Sprint("outbound ", o.VIP, o.ListenPort, o.Service.Key, o.Port))
 	}
 	direct := maps.Clone(used)
 	about := func(r *resource.Resource) bool { // whether a `to` policy acts on one of the outbounds
 		spec := r.Spec.(*testPolicy)
 		for _, s := range direct {
-			if slices.ContainsFunc(spec.To, func(i testItem) bool { return mayMean(i.TargetRef.Name, i.TargetRef.Labels, s) }) {
+			if slices.ContainsFunc(spec.To, func(i testItem) bool { return isTo(i.TargetRef, s) }) {
 				return true
 			}
 		}
@@ -127,9 +127,9 @@ func digest(w *World, id ProxyID, endpoints bool) []string {
 				for _, item := range r.Spec.(*testPolicy).To {
 					for _, rule := range item.Rules {
 						for _, ref := range rule.BackendRefs {
-							for _, s := range m.Services {
-								if mayMean(ref.Name, ref.Labels, s) {
-									used[s.Name] = s
+							for _, s := range slices.Concat(m.Services, m.MultiZone) {
+								if isTo(ref, s) {
+									used[s.Key] = s
 								}
 							}
 						}
@@ -149,7 +149,7 @@ func digest(w *World, id ProxyID, endpoints bool) []string {
 				m.Spec.ServicesMode() == resource.MeshServicesExclusive {
 				concerned := false
 				for _, s := range routed {
-					concerned = concerned || slices.ContainsFunc(spec.To, func(i testItem) bool { return mayMean(i.TargetRef.Name, i.TargetRef.Labels, s) })
+					concerned = concerned || slices.ContainsFunc(spec.To, func(i testItem) bool { return isTo(i.TargetRef, s) })
 				}
 				if !concerned {
 					continue
@@ -164,18 +164,23 @@ func digest(w *World, id ProxyID, endpoints bool) []string {
 		for _, a := range st.Addresses {
 			hosts = append(hosts, a.Hostname)
 		}
-		out = append(out, fmt.Sprint("service ", s.Name, s.Labels, s.CreationTime, s.Spec.Ports, s.Spec.Identities, s.Spec.State, st.VIPs, hosts, tls(s)))
+		out = append(out, fmt.Sprint("service ", s.Key, s.Labels, s.CreationTime, s.Spec.Ports, s.Spec.Identities, s.Spec.State, st.VIPs, hosts, tls(s)))
 		for port, list := range s.Endpoints {
-			out = append(out, fmt.Sprint("shape ", s.Name, port, shape(list)))
+			out = append(out, fmt.Sprint("shape ", s.Key, port, shape(list)))
 			for _, e := range list {
 				if endpoints {
-					out = append(out, fmt.Sprint("endpoint ", s.Name, port, e))
+					out = append(out, fmt.Sprint("endpoint ", s.Key, port, e))
 				}
 			}
 		}
 	}
 	slices.Sort(out)
 	return out
+}
+
+// isTo tells whether a reference may mean s, whoever wrote it.
+func isTo(ref policy.TargetRef, s *Service) bool {
+	return ref.Kind == string(s.Kind) && mayMean(ref.Name, ref.Labels, s)
 }
 
 // chooses is contract policies.md §4.1 step 4, written a second time.
@@ -231,6 +236,15 @@ func dump(w *World) map[string][]string {
 				l = append(l, fmt.Sprint("endpoints ", s.Name, port, s.Endpoints[port]))
 			}
 		}
+		for _, s := range m.MultiZone {
+			l = append(l, fmt.Sprint("multi zone ", s.Name, s.Version, s.Status.VIPs, s.Spec.Ports, s.Spec.Identities, s == m.Destination(s.Key)))
+			for _, member := range s.Members {
+				l = append(l, fmt.Sprint("member ", s.Name, member.Name, member.Version, member == m.Service(member.Name)))
+			}
+			for _, port := range slices.Sorted(maps.Keys(s.Endpoints)) {
+				l = append(l, fmt.Sprint("endpoints ", s.Name, port, s.Endpoints[port]))
+			}
+		}
 		for _, kind := range slices.Sorted(maps.Keys(m.Policies)) {
 			for _, r := range m.Policies[kind] {
 				l = append(l, fmt.Sprint("policy ", r.Key, r.Version))
@@ -241,11 +255,11 @@ func dump(w *World) map[string][]string {
 		}
 		for _, d := range m.Dataplanes {
 			for _, o := range m.Outbounds(d) {
-				l = append(l, fmt.Sprint("outbound ", d.Name, o.VIP, o.ListenPort, o.Service == m.Service(o.Service.Name)))
+				l = append(l, fmt.Sprint("outbound ", d.Name, o.VIP, o.ListenPort, o.Service.Key, o.Service == m.Destination(o.Service.Key)))
 			}
 		}
-		for i, r := range w.Services(name) {
-			l = append(l, fmt.Sprint("resource ", r.Name, r == m.Services[i].Resource))
+		for _, r := range w.Services(name) {
+			l = append(l, fmt.Sprint("resource ", r.Key, r == m.Destination(r.Key).Resource))
 		}
 		out[name] = l
 	}
@@ -259,7 +273,7 @@ func indexes(s *state) map[string]any {
 		x := m.ix
 		owners := slices.Sorted(maps.Keys(x.routeOf))
 		out[name] = []any{
-			x.proxies, x.byTag, x.byRef, x.byVIP, x.open, x.reach.names, x.reach.labels, x.routes.names, x.routes.labels, owners,
+			x.proxies, x.byTag, x.byRef, x.byLabel, x.byVIP, x.open, x.reach.names, x.reach.labels, x.routes.names, x.routes.labels, owners,
 			slices.Sorted(maps.Keys(x.insights)), slices.Sorted(maps.Keys(x.refsOf)),
 		}
 	}

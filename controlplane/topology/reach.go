@@ -47,7 +47,7 @@ func (d *Dataplane) refs() []resource.OutboundRef {
 // the one of the same zone and namespace (contract policies.md §1.6, §2.3).
 func (d *Dataplane) means(ref resource.OutboundRef, s *Service) bool {
 	switch {
-	case ref.Kind != resource.KindMeshService:
+	case ref.Kind != s.Kind:
 		return false
 	case len(ref.Labels) > 0:
 		return hasAll(s.Labels, ref.Labels)
@@ -94,20 +94,20 @@ func pairOf(m map[string]string) pair {
 	return pair{k, m[k]}
 }
 
-// multimap is a set of names by key.
-type multimap[K comparable] map[K]map[string]bool
+// multimap is a set of values by key.
+type multimap[K, V comparable] map[K]map[V]bool
 
-func (m multimap[K]) add(k K, name string) {
+func (m multimap[K, V]) add(k K, v V) {
 	set := m[k]
 	if set == nil {
-		set = map[string]bool{}
+		set = map[V]bool{}
 		m[k] = set
 	}
-	set[name] = true
+	set[v] = true
 }
 
-func (m multimap[K]) remove(k K, name string) {
-	delete(m[k], name)
+func (m multimap[K, V]) remove(k K, v V) {
+	delete(m[k], v)
 	if len(m[k]) == 0 {
 		delete(m, k)
 	}
@@ -116,20 +116,37 @@ func (m multimap[K]) remove(k K, name string) {
 // refIndex finds those who may refer to a service. It knows names and one label of each reference, so that whoever
 // looks something up must check what it finds.
 type refIndex struct {
-	names  multimap[string]
-	labels multimap[pair]
+	names  multimap[kindName, string]
+	labels multimap[kindPair, string]
 }
 
-func newRefIndex() refIndex { return refIndex{multimap[string]{}, multimap[pair]{}} }
+type kindName struct {
+	kind resource.Kind
+	name string
+}
+
+type kindPair struct {
+	kind resource.Kind
+	pair pair
+}
+
+func newRefIndex() refIndex {
+	return refIndex{multimap[kindName, string]{}, multimap[kindPair, string]{}}
+}
+
+// isDestination tells whether an outbound may lead to services of the kind, see destinations.
+func isDestination(k resource.Kind) bool {
+	return k == resource.KindMeshService || k == resource.KindMeshMultiZoneService
+}
 
 func (x refIndex) add(owner string, refs []resource.OutboundRef) {
 	for _, r := range refs {
 		switch {
-		case r.Kind != resource.KindMeshService:
+		case !isDestination(r.Kind):
 		case len(r.Labels) > 0:
-			x.labels.add(pairOf(r.Labels), owner)
+			x.labels.add(kindPair{r.Kind, pairOf(r.Labels)}, owner)
 		case r.Name != "":
-			x.names.add(r.Name, owner)
+			x.names.add(kindName{r.Kind, r.Name}, owner)
 		}
 	}
 }
@@ -137,22 +154,22 @@ func (x refIndex) add(owner string, refs []resource.OutboundRef) {
 func (x refIndex) remove(owner string, refs []resource.OutboundRef) {
 	for _, r := range refs {
 		switch {
-		case r.Kind != resource.KindMeshService:
+		case !isDestination(r.Kind):
 		case len(r.Labels) > 0:
-			x.labels.remove(pairOf(r.Labels), owner)
+			x.labels.remove(kindPair{r.Kind, pairOf(r.Labels)}, owner)
 		case r.Name != "":
-			x.names.remove(r.Name, owner)
+			x.names.remove(kindName{r.Kind, r.Name}, owner)
 		}
 	}
 }
 
 // each calls f with everyone who may refer to s, some more than once.
 func (x refIndex) each(s *Service, f func(owner string)) {
-	for owner := range x.names[s.DisplayName()] {
+	for owner := range x.names[kindName{s.Kind, s.DisplayName()}] {
 		f(owner)
 	}
 	for k, v := range s.Labels {
-		for owner := range x.labels[pair{k, v}] {
+		for owner := range x.labels[kindPair{s.Kind, pair{k, v}}] {
 			f(owner)
 		}
 	}

@@ -162,7 +162,7 @@ func (s *state) apply(events []store.Event) Change {
 			c.Proxies[ProxyID{name, dp}] = scope
 		}
 		for svc := range e.changed {
-			c.Services[resource.Key{Kind: resource.KindMeshService, Mesh: name, Name: svc}] = true
+			c.Services[svc] = true
 		}
 	}
 	s.world = next
@@ -178,7 +178,7 @@ func (s *state) take(name string, e *edit, next *World) {
 		return
 	}
 	delete(next.Meshes, name)
-	if len(e.mesh.Dataplanes)+len(e.mesh.Services)+len(e.mesh.Policies)+len(e.mesh.Secrets)+len(e.ix.insights) == 0 {
+	if len(e.mesh.Dataplanes)+len(e.mesh.Services)+len(e.mesh.MultiZone)+len(e.mesh.Policies)+len(e.mesh.Secrets)+len(e.ix.insights) == 0 {
 		delete(s.meshes, name)
 	}
 }
@@ -190,10 +190,10 @@ func (s *state) edit(edits map[string]*edit, mesh string) *edit {
 	m := s.meshes[mesh]
 	if m == nil {
 		m = &meshState{&Mesh{Policies: map[resource.Kind][]*resource.Resource{}, Secrets: map[string]*resource.Resource{}}, newIndex()}
-		m.mesh.lazy = newLazy(nil)
+		m.mesh.lazy = newLazy(m.mesh)
 		s.meshes[mesh] = m
 	}
-	e := newEdit(s.zone, m.mesh, m.ix)
+	e := newEdit(mesh, s.zone, m.mesh, m.ix)
 	edits[mesh] = e
 	return e
 }

@@ -140,22 +140,36 @@ func TestTouched(t *testing.T) {
 		want        map[string]Scope
 		services    []string
 	}{
-		{name: "endpoint goes: its clients, endpoints only", input: b1 + `inbound: [{port: 80, state: NotReady, tags: {kuma.io/service: b, kuma.io/protocol: http}}]}}`,
-			want: map[string]Scope{"b1": ScopeFull, "a1": ScopeEndpoints}, services: []string{"b"}},
-		{name: "protocol of a service changes: its clients in full", input: b1 + `inbound: [{port: 80, tags: {kuma.io/service: b, kuma.io/protocol: tcp}}]}}`,
-			want: full("b1", "a1"), services: []string{"b"}},
-		{name: "dataplane moves to another service", input: b1 + `inbound: [{port: 80, tags: {kuma.io/service: a}}]}}`,
-			want: map[string]Scope{"b1": ScopeFull, "a1": ScopeEndpoints, "a2": ScopeEndpoints, "gate": ScopeEndpoints}, services: []string{"a", "b"}},
-		{name: "dataplane without meaning to others", input: b1 + `inbound: [{port: 80, servicePort: 81, tags: {kuma.io/service: b, kuma.io/protocol: http}}]}}`,
-			want: full("b1"), services: []string{"b"}},
+		{
+			name: "endpoint goes: its clients, endpoints only", input: b1 + `inbound: [{port: 80, state: NotReady, tags: {kuma.io/service: b, kuma.io/protocol: http}}]}}`,
+			want: map[string]Scope{"b1": ScopeFull, "a1": ScopeEndpoints}, services: []string{"b"},
+		},
+		{
+			name: "protocol of a service changes: its clients in full", input: b1 + `inbound: [{port: 80, tags: {kuma.io/service: b, kuma.io/protocol: tcp}}]}}`,
+			want: full("b1", "a1"), services: []string{"b"},
+		},
+		{
+			name: "dataplane moves to another service", input: b1 + `inbound: [{port: 80, tags: {kuma.io/service: a}}]}}`,
+			want: map[string]Scope{"b1": ScopeFull, "a1": ScopeEndpoints, "a2": ScopeEndpoints, "gate": ScopeEndpoints}, services: []string{"a", "b"},
+		},
+		{
+			name: "dataplane without meaning to others", input: b1 + `inbound: [{port: 80, servicePort: 81, tags: {kuma.io/service: b, kuma.io/protocol: http}}]}}`,
+			want: full("b1"), services: []string{"b"},
+		},
 		{name: "dataplane goes", delete: new(key(resource.KindDataplane, "b2")), want: map[string]Scope{"b2": ScopeFull, "a1": ScopeEndpoints}, services: []string{"b"}},
-		{name: "service changes", input: `{type: MeshService, mesh: m, name: b, spec: {selector: {dataplaneTags: {kuma.io/service: b}}, ports: [{port: 81, targetPort: 80}]}}`,
-			want: full("a1"), services: []string{"b"}},
-		{name: "service gets a label by which it is reached", input: `{type: MeshService, mesh: m, name: b, labels: {tier: gold}, spec: {selector: {dataplaneTags: {kuma.io/service: b}}, ports: [{port: 80, targetPort: 80}]}}`,
-			want: full("a1", "a2"), services: []string{"b"}},
+		{
+			name: "service changes", input: `{type: MeshService, mesh: m, name: b, spec: {selector: {dataplaneTags: {kuma.io/service: b}}, ports: [{port: 81, targetPort: 80}]}}`,
+			want: full("a1"), services: []string{"b"},
+		},
+		{
+			name: "service gets a label by which it is reached", input: `{type: MeshService, mesh: m, name: b, labels: {tier: gold}, spec: {selector: {dataplaneTags: {kuma.io/service: b}}, ports: [{port: 80, targetPort: 80}]}}`,
+			want: full("a1", "a2"), services: []string{"b"},
+		},
 		{name: "service goes", delete: new(key(resource.KindMeshService, "a")), want: full("a2", "gate"), services: []string{"a"}},
-		{name: "service counts proxies: nobody", input: `{type: MeshService, mesh: m, name: b, spec: {selector: {dataplaneTags: {kuma.io/service: b}}, ports: [{port: 80, targetPort: 80}]}, status: {dataplaneProxies: {total: 2}}}`,
-			services: []string{"b"}},
+		{
+			name: "service counts proxies: nobody", input: `{type: MeshService, mesh: m, name: b, spec: {selector: {dataplaneTags: {kuma.io/service: b}}, ports: [{port: 80, targetPort: 80}]}, status: {dataplaneProxies: {total: 2}}}`,
+			services: []string{"b"},
+		},
 		{name: "insight: nobody", input: `{type: DataplaneInsight, mesh: m, name: b1, subscriptions: [{connectTime: "2026-01-01T00:00:00Z"}]}`, services: []string{"b"}},
 		{name: "insight of a proxy that is not there", input: `{type: DataplaneInsight, mesh: m, name: ghost, subscriptions: [{connectTime: "2026-01-01T00:00:00Z"}]}`},
 		{name: "policy for everybody", input: `{type: MeshRetry, mesh: m, name: p, spec: {to: [{targetRef: {kind: Mesh}}]}}`, all: true},
@@ -170,10 +184,12 @@ func TestTouched(t *testing.T) {
 		{name: "authority", input: `{type: Secret, mesh: m, name: ca, data: Yg==}`, all: true},
 		{name: "token key: nobody", input: `{type: Secret, mesh: m, name: dataplane-token-signing-key-m-1, data: Yg==}`},
 		{name: "mesh goes", delete: new(key(resource.KindMesh, "m")), all: true, want: full("a1", "a2", "b1", "b2", "gate"), services: []string{"a", "b"}},
-		{name: "route to b from clients of a: endpoints of b", input: `{type: MeshHTTPRoute, mesh: m, name: r, spec: {to: [{targetRef: {kind: MeshService, name: a}, rules: [{backendRefs: [{kind: MeshService, name: b, port: 80}]}]}]}}
+		{
+			name: "route to b from clients of a: endpoints of b", input: `{type: MeshHTTPRoute, mesh: m, name: r, spec: {to: [{targetRef: {kind: MeshService, name: a}, rules: [{backendRefs: [{kind: MeshService, name: b, port: 80}]}]}]}}
 ---
 ` + b1 + `inbound: [{port: 80, state: NotReady, tags: {kuma.io/service: b, kuma.io/protocol: http}}]}}`,
-			want: map[string]Scope{"b1": ScopeFull, "a1": ScopeEndpoints, "a2": ScopeEndpoints, "gate": ScopeEndpoints}, services: []string{"b"}},
+			want: map[string]Scope{"b1": ScopeFull, "a1": ScopeEndpoints, "a2": ScopeEndpoints, "gate": ScopeEndpoints}, services: []string{"b"},
+		},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -23,7 +23,7 @@ func anyOp(rt *rapid.T) store.Op {
 
 func anyResource(rt *rapid.T) *resource.Resource {
 	r := &resource.Resource{Meta: resource.Meta{Key: resource.Key{Mesh: pick(rt, "mesh", "m", "m", "m", "n")}}}
-	switch pick(rt, "kind", "mesh", "dataplane", "dataplane", "dataplane", "insight", "service", "service", "status", "policy", "policy", "route", "secret") {
+	switch pick(rt, "kind", "mesh", "dataplane", "dataplane", "dataplane", "insight", "service", "service", "status", "multi zone", "multi zone", "policy", "policy", "route", "secret") {
 	case "mesh":
 		r.Key = resource.Key{Kind: resource.KindMesh, Name: r.Mesh}
 		r.Spec = &resource.Mesh{MeshServices: &resource.MeshServicesConf{Mode: pick(rt, "mode", "Exclusive", "Exclusive", "Disabled", "ReachableBackends")}}
@@ -47,6 +47,14 @@ func anyResource(rt *rapid.T) *resource.Resource {
 			DataplaneProxies: &resource.DataplaneProxyCount{Total: rapid.IntRange(0, 1).Draw(rt, "total")},
 			TLS:              &resource.TLSStatus{Status: pick(rt, "tls", "Ready", "NotReady")},
 		}
+	case "multi zone":
+		r.Kind, r.Name = resource.KindMeshMultiZoneService, pick(rt, "multi zone", "s1", "z1")
+		r.Labels = anyLabels(rt)
+		r.Spec = anyMultiZone(rt)
+		r.Status = &resource.MeshMultiZoneServiceStatus{
+			VIPs:         []resource.VIP{{IP: pick(rt, "multi zone vip", "243.0.0.1", "243.0.0.2", "241.0.0.3")}},
+			MeshServices: []resource.MatchedMeshService{{Name: pick(rt, "matched", "a", "b")}},
+		}
 	case "secret":
 		r.Kind, r.Name = resource.KindSecret, pick(rt, "secret", "ca", "dataplane-token-signing-key")
 		r.Spec = &resource.Secret{Data: []byte(pick(rt, "data", "a", "b"))}
@@ -66,8 +74,12 @@ func anyProxy(rt *rapid.T) string { return pick(rt, "proxy", "d1", "d2", "d3", "
 func anyLabels(rt *rapid.T) map[string]string {
 	out := map[string]string{}
 	for _, of := range [][]string{
-		{"tier", "", "gold", "tin"}, {resource.LabelZone, "", "", "z"}, {resource.LabelDisplayName, "", "", "s1"},
-		{resource.LabelPolicyRole, "", "producer"}, {resource.LabelEffect, "", "", "", "shadow"},
+		{"tier", "", "gold", "tin"},
+		{resource.LabelZone, "", "", "z"},
+		{resource.LabelOrigin, "", "", "global"},
+		{resource.LabelDisplayName, "", "", "s1"},
+		{resource.LabelPolicyRole, "", "producer"},
+		{resource.LabelEffect, "", "", "", "shadow"},
 	} {
 		if v := pick(rt, of[0], of[1:]...); v != "" {
 			out[of[0]] = v
@@ -116,17 +128,17 @@ func anyNetworking(rt *rapid.T) *resource.Networking {
 }
 
 func anyRef(rt *rapid.T) resource.OutboundRef {
-	ref := resource.OutboundRef{Kind: resource.KindMeshService, Port: uint32(rapid.SampledFrom([]int{0, 80, 81}).Draw(rt, "ref port"))}
+	ref := resource.OutboundRef{Kind: resource.Kind(pick(rt, "ref kind", policy.MeshService, policy.MeshService, policy.MeshMultiZoneService)), Port: uint32(rapid.SampledFrom([]int{0, 80, 81}).Draw(rt, "ref port"))}
 	if rapid.Bool().Draw(rt, "by labels") {
 		ref.Labels = map[string]string{"tier": pick(rt, "ref tier", "gold", "tin")}
 	} else {
-		ref.Name = pick(rt, "ref name", "s1", "s2", "s3")
+		ref.Name = pick(rt, "ref name", "s1", "s2", "s3", "z1")
 	}
 	return ref
 }
 
 func anyService(rt *rapid.T) *resource.MeshService {
-	s := &resource.MeshService{State: pick(rt, "service state", "Available", "Unavailable")}
+	s := &resource.MeshService{Identities: []resource.ServiceIdentity{{Type: "ServiceTag", Value: pick(rt, "identity", "a", "b")}}, State: pick(rt, "service state", "Available", "Unavailable")}
 	switch rapid.IntRange(0, 4).Draw(rt, "selector") {
 	case 0:
 		s.Selector = &resource.ServiceSelector{DataplaneRef: &resource.DataplaneRef{Name: anyProxy(rt)}}
@@ -140,6 +152,17 @@ func anyService(rt *rapid.T) *resource.MeshService {
 			p.TargetPort = resource.IntOrString{Str: "api"}
 		}
 		s.Ports = append(s.Ports, p)
+	}
+	return s
+}
+
+func anyMultiZone(rt *rapid.T) *resource.MeshMultiZoneService {
+	s := &resource.MeshMultiZoneService{}
+	if label := pick(rt, "match", "tier", "tier", resource.LabelDisplayName, ""); label != "" {
+		s.Selector.MeshService.MatchLabels = map[string]string{label: pick(rt, "match value", "gold", "tin", "s1")}
+	}
+	for i := range rapid.IntRange(0, 2).Draw(rt, "multi zone ports") {
+		s.Ports = append(s.Ports, resource.MultiZonePort{Port: uint32(80 + i)})
 	}
 	return s
 }
@@ -171,5 +194,5 @@ func anyPolicy(rt *rapid.T, route bool) *testPolicy {
 
 func anyTarget(rt *rapid.T) policy.TargetRef {
 	r := anyRef(rt)
-	return policy.TargetRef{Kind: policy.MeshService, Name: r.Name, Labels: r.Labels}
+	return policy.TargetRef{Kind: string(r.Kind), Name: r.Name, Labels: r.Labels}
 }

@@ -19,8 +19,8 @@ type World struct {
 
 var _ policy.Resolver = (*World)(nil)
 
-// Services returns the MeshServices of a mesh in the order of their names, nil for a mesh that is not there. The slice
-// is shared and must not be changed.
+// Services returns the MeshServices and MeshMultiZoneServices of a mesh in the order of their names, nil for a mesh that
+// is not there. The slice is shared and must not be changed.
 func (w *World) Services(mesh string) []*resource.Resource {
 	m := w.Meshes[mesh]
 	if m == nil {
@@ -33,9 +33,10 @@ func (w *World) Services(mesh string) []*resource.Resource {
 type Mesh struct {
 	*resource.Resource
 	Spec *resource.Mesh
-	// Dataplanes and Services are sorted by name.
+	// Dataplanes, Services (the MeshServices) and MultiZone (the MeshMultiZoneServices) are sorted by name.
 	Dataplanes []*Dataplane
 	Services   []*Service
+	MultiZone  []*Service
 	// Policies holds the stored policies of each kind, sorted by name.
 	Policies map[resource.Kind][]*resource.Resource
 	// Secrets by name (CA certificate and key, signing keys).
@@ -60,6 +61,27 @@ func (m *Mesh) Service(name string) *Service {
 	return nil
 }
 
+// MultiZoneService returns nil when the mesh has no such MeshMultiZoneService.
+func (m *Mesh) MultiZoneService(name string) *Service {
+	if i, ok := find(m.MultiZone, name); ok {
+		return m.MultiZone[i]
+	}
+	return nil
+}
+
+// Destination returns the service of any kind that an Outbound may lead to, nil when the mesh has none of this key.
+// Services of different kinds may share a name.
+func (m *Mesh) Destination(key resource.Key) *Service {
+	switch key.Kind {
+	case resource.KindMeshService:
+		return m.Service(key.Name)
+	case resource.KindMeshMultiZoneService:
+		return m.MultiZoneService(key.Name)
+	default:
+		return nil
+	}
+}
+
 // Dataplane is one proxy.
 type Dataplane struct {
 	*resource.Resource
@@ -71,16 +93,22 @@ type Dataplane struct {
 	inboundTags []map[string]string
 }
 
-// Service is a MeshService with the endpoints behind each of its ports.
+// Service is a destination: a MeshService or, told by Kind, a MeshMultiZoneService, with the endpoints behind each of its
+// ports.
 type Service struct {
 	*resource.Resource
+	// Spec is that of a MeshService. Of a MeshMultiZoneService it holds the ports, and as Identities the union of those of
+	// its Members.
 	Spec *resource.MeshService
-	// Status is never nil.
+	// Status is never nil. Of a MeshMultiZoneService it holds addresses, and TLS is always ready: clients encrypt without
+	// asking.
 	Status *resource.MeshServiceStatus
 	// Endpoints by service port number; sorted by address, then port. A port without endpoints is absent.
 	Endpoints map[uint32][]Endpoint
-	// Dataplanes are the proxies that the selector matches, healthy or not, sorted by name.
+	// Dataplanes are the proxies that the selector of a MeshService matches, healthy or not, sorted by name.
 	Dataplanes []*Dataplane
+	// Members are the MeshServices of the mesh that a MeshMultiZoneService joins, sorted by name.
+	Members []*Service
 }
 
 // Endpoint is one healthy inbound that serves a port (contract policies.md §2.1 "Endpoints").
@@ -116,7 +144,8 @@ type Change struct {
 	// Proxies are touched one by one. A proxy may be gone from World.
 	Proxies map[ProxyID]Scope
 	// Services are the MeshServices that were written or deleted, whose set of proxies changed, or one of whose proxies
-	// changed, connected, disconnected or got an identity. Derivations such as status recompute only these.
+	// changed, connected, disconnected or got an identity, and the MeshMultiZoneServices that were written or deleted.
+	// Derivations such as status recompute only these, and what they derive from them.
 	Services map[resource.Key]bool
 }
 

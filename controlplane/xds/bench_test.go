@@ -46,6 +46,7 @@ networking:
 }
 
 func benchmarkGenerate(b *testing.B, fresh bool) {
+	b.Helper()
 	w := bigWorld(b, 100, 10)
 	m := w.Meshes["default"]
 	g, book := NewGenerator(all.Effects()), newRulebook(all.Kinds(), "zone-1")

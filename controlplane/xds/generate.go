@@ -117,7 +117,7 @@ func (g *Generator) GenerateEndpoints(old *Snapshot, mesh *topology.Mesh) (*Snap
 	changed := false
 	before := old.get(TypeEndpoint)
 	for _, ref := range old.backends {
-		r, err := g.loadAssignment(mesh.Service(ref.service), ref)
+		r, err := g.loadAssignment(mesh.Destination(ref.service), ref)
 		if err != nil {
 			return nil, err
 		}

@@ -31,6 +31,11 @@ func appendixWorld(t *testing.T) *topology.World {
 	}
 	s.resources = append(s.resources, all.DefaultPolicies("default", nil)...)
 	s.generateServices()
+	for _, r := range s.resources {
+		if r.Kind == resource.KindMeshMultiZoneService {
+			r.Status = &resource.MeshMultiZoneServiceStatus{VIPs: []resource.VIP{{IP: "243.0.0.0"}}}
+		}
+	}
 	for _, r := range s.services() {
 		r.Status = &resource.MeshServiceStatus{Addresses: []resource.ServiceAddress{{Hostname: r.Name + ".svc.mesh.local"}}}
 	}
@@ -39,13 +44,12 @@ func appendixWorld(t *testing.T) *topology.World {
 		map[string]string{"frontend": resource.TLSReady, "backend": resource.TLSReady})
 }
 
-// TestAppendix compares a whole proxy with the reference. The names left out belong to MeshMetric, MeshExternalService
-// and MeshMultiZoneService, which are not made yet.
+// TestAppendix compares a whole proxy with the reference. The names left out belong to MeshMetric and
+// MeshExternalService, which are not made yet.
 func TestAppendix(t *testing.T) {
 	outOfScope := []string{
 		"_kuma:dynamicconfig:observability", "_kuma:metrics:hijacker", "_kuma:metrics:prometheus:default-backend",
 		"default_ext__zone-1_extsvc_443", "outbound:242.0.0.0:443",
-		"default_backend-mz__zone-1_mzsvc_8080", "outbound:243.0.0.0:8080",
 	}
 	want := map[string]map[string]any{}
 	readJSON(t, "testdata/appendix/frontend-1.config.json", &want)

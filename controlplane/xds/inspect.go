@@ -12,7 +12,7 @@ import (
 	"github.com/kuma-dp/kuma-dp/policy/effect"
 )
 
-// ErrUnknownProxy: the mesh has no such Dataplane.
+// ErrUnknownProxy means that the mesh has no such Dataplane.
 var ErrUnknownProxy = errors.New("no such dataplane")
 
 // Rules returns what the policies mean for a proxy, in the order of the kinds; kinds of which no policy matches are left
@@ -86,7 +86,7 @@ func (s *Server) find(mesh, name string) (*topology.World, *topology.Mesh, *topo
 	return nil, nil, nil, fmt.Errorf("inspect proxy %s.%s: %w", mesh, name, ErrUnknownProxy)
 }
 
-// ErrNotConnected: the proxy has no stream to this control plane.
+// ErrNotConnected means that the proxy has no stream to this control plane.
 var ErrNotConnected = errors.New("the proxy is not connected")
 
 // AdminEndpoint is where the admin interface of an Envoy is reached.

@@ -1,6 +1,7 @@
 package xds
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -87,7 +88,7 @@ func portOf(v *structpb.Value) (uint32, error) {
 		}
 		return uint32(n), nil
 	}
-	return 0, fmt.Errorf("is neither a number nor a string")
+	return 0, errors.New("is neither a number nor a string")
 }
 
 func versionInfo(f map[string]*structpb.Value) *resource.ProxyVersion {

@@ -45,7 +45,7 @@ func (w *work) run(inbounds []*resource.Inbound, outbounds []topology.Outbound) 
 		}
 		done[dest] = true
 		secured = w.backend(o, dest) || secured
-		ref := backendRef{destination: dest, service: o.Service.Name, port: o.Port.Port}
+		ref := backendRef{destination: dest, service: o.Service.Key, port: o.Port.Port}
 		w.b.backends = append(w.b.backends, ref)
 		r, err := w.g.loadAssignment(o.Service, ref)
 		if err != nil {
@@ -148,7 +148,7 @@ func (w *work) outbound(o topology.Outbound) {
 func (w *work) backend(o topology.Outbound, dest string) bool {
 	protocol := protocolOf(o.Service.Endpoints[o.Port.Port])
 	be := effect.NewBackend(w.env, o.Service.Resource, o.Service.Spec, o.Service.Status, o.Port, protocol)
-	parts := []string{w.env.Mesh, dest, protocol, w.print.service(o.Service.Key, effect.Section(o.Port))}
+	parts := []string{w.env.Mesh, dest, protocol, w.print.service(o.Service.Key, effect.Section(o.Port)), w.print.clusters}
 	secured := be.Cluster.TLS != nil
 	if secured {
 		parts = append(parts, be.Cluster.TLS.Sni)
@@ -197,12 +197,15 @@ type fingerprints struct {
 	confs   map[any]string
 	// general says for every kind whether any policy is effective at all, which some effects look at.
 	general string
+	// clusters is what rules of the proxy's own inbounds mean for its clusters.
+	clusters string
 }
 
 func newFingerprints(effects []effect.Kind, rules map[resource.Kind]*policy.Rules) *fingerprints {
 	f := &fingerprints{effects: effects, rules: rules, confs: map[any]string{}}
 	for _, e := range effects {
 		f.general += bit(effect.Effective(rules[e.Kind]))
+		f.clusters += join(effect.ClusterKey(rules[e.Kind]))
 	}
 	return f
 }

@@ -99,7 +99,7 @@ func TestDeltaConverges(t *testing.T) {
 				delete(have[typeURL], n) // who unsubscribes forgets
 				d.request(&discoveryv3.DeltaDiscoveryRequest{TypeUrl: typeURL, ResourceNamesUnsubscribe: []string{n}})
 			},
-			"refuse": func(t *rapid.T) {
+			"refuse": func(*rapid.T) {
 				for n := range d.open {
 					d.request(&discoveryv3.DeltaDiscoveryRequest{
 						TypeUrl: TypeCluster, ResponseNonce: n, ResourceNamesSubscribe: nil, ErrorDetail: &status.Status{Message: "no"},
@@ -110,7 +110,7 @@ func TestDeltaConverges(t *testing.T) {
 					return
 				}
 			},
-			"reconnect": func(t *rapid.T) {
+			"reconnect": func(*rapid.T) {
 				connect()
 				for typeURL := range subscribed {
 					var names []string

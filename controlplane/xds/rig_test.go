@@ -281,10 +281,11 @@ func (a answer) names() []string {
 func (r *rig) ctx(token ...string) context.Context {
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	r.t.Cleanup(cancel)
+	var pairs []string
 	for _, t := range token {
-		ctx = metadata.AppendToOutgoingContext(ctx, "authorization", t)
+		pairs = append(pairs, "authorization", t)
 	}
-	return ctx
+	return metadata.AppendToOutgoingContext(ctx, pairs...)
 }
 
 type sotwPeer struct {

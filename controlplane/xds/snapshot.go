@@ -11,6 +11,7 @@ import (
 	"google.golang.org/protobuf/types/known/anypb"
 
 	"github.com/kuma-dp/kuma-dp/policy/effect"
+	"github.com/kuma-dp/kuma-dp/resource"
 )
 
 // Type URLs of the resources that are served.
@@ -70,8 +71,9 @@ type Snapshot struct {
 }
 
 type backendRef struct {
-	destination, service string
-	port                 uint32
+	destination string
+	service     resource.Key
+	port        uint32
 }
 
 // set is the resources of one type.

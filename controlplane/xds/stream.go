@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"strconv"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	"google.golang.org/genproto/googleapis/rpc/status"
@@ -36,7 +37,7 @@ func (st *stream) notify() {
 
 func (st *stream) nextNonce() string {
 	st.nonce++
-	return fmt.Sprintf("%x", st.nonce)
+	return strconv.FormatUint(st.nonce, 16)
 }
 
 // answered counts the answer to a response and tells whether it was a refusal. A refused version is not sent again: only

@@ -52,7 +52,8 @@ type subnet struct {
 func RequireRoot(t interface {
 	Helper()
 	Fatal(args ...any)
-}) {
+},
+) {
 	t.Helper()
 	if err := checkRoot(); err != nil {
 		t.Fatal(err)

@@ -32,7 +32,8 @@ func Find() (string, error) {
 func ForTest(t interface {
 	Helper()
 	Fatal(args ...any)
-}) string {
+},
+) string {
 	t.Helper()
 	path, err := Find()
 	if err != nil {

@@ -7,9 +7,11 @@ var (
 	// Version is what we report to a control plane, an agent, kumactl and the GUI: the Kuma release whose wire we speak,
 	// so that peers of 2.9 find us compatible (contract agent.md §2.6), then our own release as semver build metadata.
 	Version = "2.9.13+kdp.0.1.0"
-	// GitTag, GitCommit and BuildDate are "unknown" in a build that was not stamped, as in Kuma.
-	GitTag    = "unknown"
+	// GitTag is the tag that was built; it and those below are "unknown" in a build that was not stamped, as in Kuma.
+	GitTag = "unknown"
+	// GitCommit is the commit that was built.
 	GitCommit = "unknown"
+	// BuildDate is when it was built.
 	BuildDate = "unknown"
 )
 

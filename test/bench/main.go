@@ -29,8 +29,9 @@ func main() {
 	changes := flag.Int("changes", 60, "policy changes to measure")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if err := run(ctx, os.Stdout, *bin, *starts, *changes); err != nil {
+	err := run(ctx, os.Stdout, *bin, *starts, *changes)
+	stop()
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}

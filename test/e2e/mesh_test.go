@@ -47,6 +47,29 @@ spec:
         hostSelectionMaxAttempts: 5
 `
 
+// multiZone puts one virtual address and name in front of all services named backend.
+const multiZone = `type: MeshMultiZoneService
+mesh: default
+name: backend-all
+spec:
+  selector:
+    meshService:
+      matchLabels:
+        kuma.io/display-name: backend
+  ports:
+  - port: 8080
+    appProtocol: http
+---
+type: HostnameGenerator
+name: multi-zone
+spec:
+  selector:
+    meshMultiZoneService:
+      matchLabels:
+        kuma.io/origin: zone
+  template: "{{ .DisplayName }}.mzsvc.mesh.local"
+`
+
 // concurrency of the load stays within the three retries at a time that the default circuit breaker of a mesh allows.
 const concurrency = 3
 
@@ -208,6 +231,14 @@ func TestMesh(t *testing.T) {
 		}
 		if len(uris) == 0 || uris[0] != "spiffe://default/backend" {
 			t.Errorf("got %v", uris)
+		}
+	})
+
+	t.Run("one name for several services", func(t *testing.T) {
+		apply(t, s, multiZone)
+		awaitStatus(t, web, "http://backend-all.mzsvc.mesh.local:8080/", http.StatusOK)
+		if status, _ := get(t, other, "http://backend-all.mzsvc.mesh.local:8080/"); status != http.StatusForbidden {
+			t.Errorf("a client without permission gets %d, want 403", status)
 		}
 	})
 

@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -181,7 +182,7 @@ func (g *guide) run(b block) {
 	}
 	cmd := host.Command(c, 0, "bash", "-euc", text)
 	cmd.Dir = g.homes[name]
-	cmd.Env = append(g.env, "HOME="+g.homes[name])
+	cmd.Env = append(slices.Clone(g.env), "HOME="+g.homes[name])
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
 	if _, background := b.info["background"]; background {
@@ -239,7 +240,7 @@ func (g *guide) background(host *netlab.Host, name string, cmd *exec.Cmd) {
 	}
 	client := scene.HTTPClient(host)
 	defer client.CloseIdleConnections()
-	if err := scene.Await(ctx(t), "the control plane", func(c context.Context) error {
+	if err := scene.Await(ctx(t), "the control plane", func(context.Context) error {
 		resp, err := client.Get("http://127.0.0.1:5680/ready")
 		if err != nil {
 			return err

@@ -270,7 +270,7 @@ func one(t *testing.T, w *scene.Workload, name string) int {
 func awaitNone(t *testing.T, w *scene.Workload, name string) {
 	t.Helper()
 	await(t, name+" to end", func(context.Context) error {
-		if left := processes(t, w, name); len(left) > 0 {
+		if left := processes(t, w, name); len(left) > 0 { //nolint:contextcheck // it has the test's
 			return fmt.Errorf("%v still run", left)
 		}
 		return nil

@@ -13,8 +13,9 @@ import (
 	"strconv"
 	"strings"
 
-	tp "github.com/kuma-dp/kuma-dp/transparentproxy"
 	"golang.org/x/sys/unix"
+
+	tp "github.com/kuma-dp/kuma-dp/transparentproxy"
 )
 
 // defaultStateDir is outside /run/kuma, which may belong to the agent's user: root must not follow what that user puts there.

@@ -10,10 +10,11 @@ import (
 	"net/netip"
 	"slices"
 
-	tp "github.com/kuma-dp/kuma-dp/transparentproxy"
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
+
+	tp "github.com/kuma-dp/kuma-dp/transparentproxy"
 )
 
 // What iptables cannot do is done over netlink in the calling thread's namespace: the loopback address, and removing
@@ -106,7 +107,7 @@ func deleteCreated(list []created) error {
 			}
 		}
 		// All at once, since every transaction waits for the packets under way; one by one when something is in use.
-		all := append(chains, tables...)
+		all := slices.Concat(chains, tables)
 		err = deleteNFT(family, all...)
 		if !inUse(err) {
 			errs = append(errs, err)

@@ -164,6 +164,7 @@ type servers struct {
 }
 
 func newServers(t *testing.T) *servers {
+	t.Helper()
 	s := &servers{t: t}
 	t.Cleanup(func() {
 		for _, c := range s.sockets {

@@ -59,8 +59,8 @@ func parseSave(text string) (*ruleset, error) {
 	for line := range strings.Lines(text) {
 		n++
 		line = strings.TrimRight(line, "\n")
-		fail := func(problem string) (*ruleset, error) {
-			return nil, fmt.Errorf("read iptables-save: line %d: %s: %q", n, problem, line)
+		fail := func(problem string) error {
+			return fmt.Errorf("read iptables-save: line %d: %s: %q", n, problem, line)
 		}
 		switch {
 		case line == "":
@@ -71,18 +71,18 @@ func parseSave(text string) (*ruleset, error) {
 		case line[0] == '*':
 			name := line[1:]
 			if t != nil || name == "" || rs.tables[name] != nil {
-				return fail("table begins inside another or twice")
+				return nil, fail("table begins inside another or twice")
 			}
 			t = &savedTable{}
 			rs.tables[name] = t
 		case t == nil:
-			return fail("outside a table")
+			return nil, fail("outside a table")
 		case line == "COMMIT":
 			t = nil
 		case line[0] == ':':
 			f := strings.Fields(line[1:])
 			if len(f) < 2 {
-				return fail("chain without policy")
+				return nil, fail("chain without policy")
 			}
 			if f[1] == "-" {
 				t.custom = append(t.custom, f[0])
@@ -93,11 +93,11 @@ func parseSave(text string) (*ruleset, error) {
 			chain, args, _ := strings.Cut(line[3:], " ")
 			words, err := splitWords(args)
 			if err != nil || chain == "" {
-				return fail("not a rule")
+				return nil, fail("not a rule")
 			}
 			t.rules = append(t.rules, savedRule{chain, args, words})
 		default:
-			return fail("not understood")
+			return nil, fail("not understood")
 		}
 	}
 	if t != nil {

@@ -75,7 +75,7 @@ func TestNothingIsLost(t *testing.T) {
 func TestOvertaken(t *testing.T) {
 	s, keys := open(t, "a", "b")
 	calls := 0
-	err := Commit(t.Context(), s, append(keys, service("gone").Key), func(k resource.Key, r *resource.Resource) store.Op {
+	err := Commit(t.Context(), s, append(keys, service("gone").Key), func(_ resource.Key, r *resource.Resource) store.Op {
 		if r == nil {
 			return store.Op{}
 		}

@@ -2,9 +2,9 @@ package storetest
 
 import (
 	"errors"
-	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -94,7 +94,7 @@ func testModel(t *testing.T, s store.Store) {
 			changed := !maps.Equal(m.data, next.data)
 			m = next
 			if changed {
-				drain(rt, t, w, seen)
+				drain(t, rt, w, seen)
 			}
 			if have := contents(s); !maps.Equal(have, m.data) {
 				rt.Fatalf("store has %v, want %v", have, m.data)
@@ -110,11 +110,11 @@ func drawOp(rt *rapid.T) store.Op {
 	mesh := rapid.SampledFrom([]string{"m", "n"}).Draw(rt, "mesh")
 	r := Mesh(mesh)
 	if rapid.IntRange(0, 3).Draw(rt, "kind") > 0 {
-		r = Secret(mesh, fmt.Sprint(rapid.IntRange(0, 3).Draw(rt, "name")), rapid.SampledFrom([]string{"x", "y"}).Draw(rt, "data"))
+		r = Secret(mesh, strconv.Itoa(rapid.IntRange(0, 3).Draw(rt, "name")), rapid.SampledFrom([]string{"x", "y"}).Draw(rt, "data"))
 	}
 	op := store.Op{Resource: r, Action: rapid.SampledFrom([]store.Action{store.Create, store.Update, store.Upsert, store.Delete}).Draw(rt, "action")}
 	if r.Kind == resource.KindSecret && rapid.IntRange(0, 3).Draw(rt, "owned") == 0 {
-		op.Owner = Secret(mesh, fmt.Sprint(rapid.IntRange(0, 3).Draw(rt, "owner")), "").Key
+		op.Owner = Secret(mesh, strconv.Itoa(rapid.IntRange(0, 3).Draw(rt, "owner")), "").Key
 		if op.Owner == r.Key {
 			op.Owner = resource.Key{}
 		}
@@ -133,7 +133,8 @@ func contents(s store.Store) map[resource.Key]string {
 	return out
 }
 
-func drain(rt *rapid.T, t *testing.T, w store.Watcher, seen map[resource.Key]string) {
+func drain(t *testing.T, rt *rapid.T, w store.Watcher, seen map[resource.Key]string) {
+	t.Helper()
 	events, err := w.Next(t.Context())
 	if err != nil {
 		rt.Fatalf("next: %v", err)
