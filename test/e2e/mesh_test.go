@@ -14,10 +14,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -25,6 +22,7 @@ import (
 	"github.com/kuma-dp/kuma-dp/internal/netlab"
 	"github.com/kuma-dp/kuma-dp/internal/realenvoy"
 	"github.com/kuma-dp/kuma-dp/test/scene"
+	"github.com/kuma-dp/kuma-dp/test/scene/scenetest"
 )
 
 // patience bounds what a test waits for; it is no measurement.
@@ -69,9 +67,6 @@ spec:
         kuma.io/origin: zone
   template: "{{ .DisplayName }}.mzsvc.mesh.local"
 `
-
-// concurrency of the load stays within the three retries at a time that the default circuit breaker of a mesh allows.
-const concurrency = 3
 
 const backendURL = "http://backend.svc.mesh.local:8080/"
 
@@ -252,25 +247,25 @@ func TestMesh(t *testing.T) {
 	})
 
 	t.Run("restarting the control plane interrupts no traffic and needs no new token", func(t *testing.T) {
-		load := startLoad(t, web)
+		load := scenetest.StartLoad(t, web)
 		if err := s.ControlPlane.Stop(ctx(t)); err != nil {
 			t.Fatal(err)
 		}
-		load.awaitMore(50)
+		load.AwaitMore(50)
 		if err := s.ControlPlane.Start(ctx(t)); err != nil {
 			t.Fatal(err)
 		}
-		load.awaitMore(50)
+		load.AwaitMore(50)
 		// The agents are back when a change reaches them, with the tokens that they have.
 		if _, err := s.Kumactl(ctx(t), nil, "delete", "meshtrafficpermission", "web-to-backend"); err != nil {
 			t.Fatal(err)
 		}
-		load.stop()
+		load.Stop()
 		awaitStatus(t, web, backendURL, http.StatusForbidden)
 		apply(t, s, scene.Permission)
 		awaitStatus(t, web, backendURL, http.StatusOK)
-		if load.failed.Load() > load.denied.Load() {
-			t.Errorf("%d of %d requests failed, first: %v", load.failed.Load(), load.sent.Load(), load.first.Load())
+		if load.Failed.Load() > load.Denied.Load() {
+			t.Errorf("%d of %d requests failed, first: %v", load.Failed.Load(), load.Sent.Load(), load.First())
 		}
 		for _, w := range []*scene.Workload{web, backend1, backend2} {
 			select {
@@ -284,19 +279,16 @@ func TestMesh(t *testing.T) {
 	t.Run("killing an instance loses no request that a retry covers", func(t *testing.T) {
 		apply(t, s, otherHost)
 		awaitRetryPolicy(t, web)
-		load := startLoad(t, web)
-		load.awaitMore(50)
+		load := scenetest.StartLoad(t, web)
+		load.AwaitMore(50)
 		if err := backend2.Agent.Signal(syscall.SIGKILL); err != nil {
 			t.Fatal(err)
 		}
 		if err := backend2.App.Close(); err != nil {
 			t.Fatal(err)
 		}
-		load.awaitMore(200)
-		load.stop()
-		if load.failed.Load() > 0 {
-			t.Errorf("%d of %d requests failed, first: %v", load.failed.Load(), load.sent.Load(), load.first.Load())
-		}
+		load.AwaitMore(200)
+		load.Unharmed()
 		awaitNoProcess(t, backend2)
 	})
 
@@ -391,87 +383,6 @@ func awaitNoProcess(t *testing.T, w *scene.Workload) {
 	if err != nil {
 		t.Fatal(err)
 	}
-}
-
-// load sends requests from the workload's host by the service's VIP, all the time.
-type load struct {
-	t                    *testing.T
-	cancel               context.CancelFunc
-	wg                   sync.WaitGroup
-	sent, failed, denied atomic.Int64
-	first                atomic.Value
-}
-
-func startLoad(t *testing.T, w *scene.Workload) *load {
-	t.Helper()
-	vip := resolve(t, w, "backend.svc.mesh.local")
-	c, cancel := context.WithCancel(t.Context())
-	l := &load{t: t, cancel: cancel}
-	client := scene.HTTPClient(w.Host)
-	for range concurrency {
-		l.wg.Go(func() {
-			for c.Err() == nil {
-				l.one(c, client, "http://"+net.JoinHostPort(vip, strconv.Itoa(scene.AppPort)))
-			}
-		})
-	}
-	t.Cleanup(func() { l.stop(); client.CloseIdleConnections() })
-	return l
-}
-
-func (l *load) one(c context.Context, client *http.Client, url string) {
-	req, err := http.NewRequestWithContext(c, http.MethodGet, url, nil)
-	if err != nil {
-		l.t.Error(err)
-		return
-	}
-	resp, err := client.Do(req)
-	if err == nil {
-		resp.Body.Close()
-		if resp.StatusCode == http.StatusForbidden {
-			l.denied.Add(1)
-		}
-		if resp.StatusCode != http.StatusOK {
-			err = errors.New(resp.Status)
-		}
-	}
-	if err != nil && c.Err() != nil {
-		return // the load was stopped
-	}
-	l.sent.Add(1)
-	if err != nil {
-		l.failed.Add(1)
-		l.first.CompareAndSwap(nil, err.Error())
-	}
-}
-
-// awaitMore waits until n more requests were answered.
-func (l *load) awaitMore(n int64) {
-	l.t.Helper()
-	want := l.sent.Load() + n
-	if err := scene.Await(ctx(l.t), "requests", func(context.Context) error {
-		if got := l.sent.Load(); got < want {
-			return fmt.Errorf("%d of %d", got, want)
-		}
-		return nil
-	}); err != nil {
-		l.t.Fatal(err)
-	}
-}
-
-func (l *load) stop() { l.cancel(); l.wg.Wait() }
-
-func resolve(t *testing.T, w *scene.Workload, name string) string {
-	t.Helper()
-	// To the nameserver of resolv.conf, which does not exist: redirection brings the question to the agent.
-	r := net.Resolver{PreferGo: true, Dial: func(c context.Context, network, _ string) (net.Conn, error) {
-		return w.Host.DialContext(c, network, "10.77.0.1:53")
-	}}
-	addrs, err := r.LookupNetIP(ctx(t), "ip4", name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return addrs[0].String()
 }
 
 // serverURIs returns the URI SANs of the certificate that w's inbound shows to anybody.

@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/kuma-dp/kuma-dp/test/scene"
+	"github.com/kuma-dp/kuma-dp/test/scene/scenetest"
 )
 
 // TestAgentFails attacks one agent after the other while web calls backend.
@@ -320,7 +321,7 @@ func TestToken(t *testing.T) {
 	add(t, s, scene.WorkloadConfig{Name: "backend-1", Service: "backend"})
 	web := add(t, s, scene.WorkloadConfig{Name: "web", Service: "web"})
 	awaitStatus(t, web, backendURL, http.StatusOK)
-	load := startLoad(t, web)
+	load := scenetest.StartLoad(t, web)
 	token := filepath.Join(web.WorkDir, "token")
 	replace := func(name, validFor string) {
 		t.Helper()
@@ -377,10 +378,10 @@ func TestToken(t *testing.T) {
 		})
 	}
 	// The changes of permission are the only failures; they come from converges.
-	load.stop()
-	for _, line := range strings.Split(fmt.Sprint(load.first.Load()), "\n") {
-		if load.failed.Load() > 0 && !strings.Contains(line, strconv.Itoa(http.StatusForbidden)) {
-			t.Errorf("%d of %d requests failed, first: %s", load.failed.Load(), load.sent.Load(), line)
+	load.Stop()
+	for _, line := range strings.Split(load.First(), "\n") {
+		if load.Failed.Load() > 0 && !strings.Contains(line, strconv.Itoa(http.StatusForbidden)) {
+			t.Errorf("%d of %d requests failed, first: %s", load.Failed.Load(), load.Sent.Load(), line)
 		}
 	}
 }

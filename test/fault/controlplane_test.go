@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/kuma-dp/kuma-dp/test/scene"
+	"github.com/kuma-dp/kuma-dp/test/scene/scenetest"
 )
 
 // TestControlPlaneFails takes the control plane away in every way that there is, while requests flow. None may fail, and the
@@ -28,13 +29,13 @@ func TestControlPlaneFails(t *testing.T) {
 
 	t.Run("killed and started twenty times", func(t *testing.T) {
 		const times = 20
-		load := startLoad(t, web)
-		load.awaitMore(50)
+		load := scenetest.StartLoad(t, web)
+		load.AwaitMore(50)
 		before := measure(t, one(t, web, "kuma-dp"))
 		lines, began := strings.Count(web.Agent.Log(), "\n"), time.Now()
 		for i := range times {
 			s.ControlPlane.Kill()
-			load.awaitMore(20)
+			load.AwaitMore(20)
 			ready(t, web)
 			if err := s.ControlPlane.Start(ctx(t)); err != nil {
 				t.Fatal(err)
@@ -44,7 +45,7 @@ func TestControlPlaneFails(t *testing.T) {
 				awaitStreams(t, web, 1+(i+1)/4)
 			}
 		}
-		load.unharmed()
+		load.Unharmed()
 		if rate := float64(strings.Count(web.Agent.Log(), "\n")-lines) / time.Since(began).Seconds(); rate >= 10 {
 			t.Errorf("the agent logs %.1f lines per second, want less than 10:\n%s", rate, web.Agent.Log())
 		}
@@ -63,30 +64,30 @@ func TestControlPlaneFails(t *testing.T) {
 				t.Fatalf("%v: %s", err, out)
 			}
 		}
-		load := startLoad(t, web)
+		load := scenetest.StartLoad(t, web)
 		link("down")
 		apply(t, s, permission("other", "Allow")) // on the control plane's loopback: nobody hears of it yet
-		load.awaitMore(200)
+		load.AwaitMore(200)
 		ready(t, web)
 		link("up")
 		gateway(t, s)
-		load.awaitMore(50)
-		load.unharmed()
+		load.AwaitMore(50)
+		load.Unharmed()
 		converges(t, s, web)
 	})
 
 	t.Run("stopped by SIGSTOP", func(t *testing.T) {
-		load := startLoad(t, web)
+		load := scenetest.StartLoad(t, web)
 		send(t, s.ControlPlane.Process, unix.SIGSTOP)
-		load.awaitMore(200)
+		load.AwaitMore(200)
 		ready(t, web)
 		send(t, s.ControlPlane.Process, unix.SIGCONT)
-		load.unharmed()
+		load.Unharmed()
 		converges(t, s, web)
 	})
 
 	t.Run("started again without its store", func(t *testing.T) {
-		load := startLoad(t, web)
+		load := scenetest.StartLoad(t, web)
 		s.ControlPlane.Kill()
 		if err := os.Remove(filepath.Join(filepath.Dir(s.ControlPlane.CAFile()), "kuma-cp.db")); err != nil {
 			t.Fatal(err)
@@ -96,9 +97,9 @@ func TestControlPlaneFails(t *testing.T) {
 			t.Fatal(err)
 		}
 		awaitLog(t, web.Agent, from, `reason="authentication failed`)
-		load.awaitMore(200)
+		load.AwaitMore(200)
 		ready(t, web)
-		load.unharmed()
+		load.Unharmed()
 		said := web.Agent.Log()[from:]
 		if rate := float64(strings.Count(said, "\n")) / max(1, time.Since(began).Seconds()); rate >= 10 {
 			t.Errorf("the agent logs %.1f lines per second, want less than 10:\n%s", rate, said)

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/kuma-dp/kuma-dp/test/scene"
+	"github.com/kuma-dp/kuma-dp/test/scene/scenetest"
 )
 
 // TestStopUnderLoad stops one of two backends while requests come (demands.md F31). Nothing retries: what saves the requests
@@ -31,8 +32,8 @@ func TestStopUnderLoad(t *testing.T) {
 	awaitEndpoints(t, web, 2)
 	awaitNoRetry(t, web)
 
-	load := startLoad(t, web)
-	load.awaitMore(100)
+	load := scenetest.StartLoad(t, web)
+	load.AwaitMore(100)
 	if err := leaving.Agent.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
@@ -60,8 +61,8 @@ func TestStopUnderLoad(t *testing.T) {
 	if code, err := leaving.Agent.Wait(ctx(t)); code != 0 {
 		t.Errorf("exit code %d: %v", code, err)
 	}
-	load.awaitMore(100)
-	load.unharmed()
+	load.AwaitMore(100)
+	load.Unharmed()
 
 	// It comes back as an endpoint, as healthy as before.
 	startAgent(t, leaving, cfg)

@@ -15,8 +15,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -66,7 +64,6 @@ const backendURL = "http://backend.svc.mesh.local:8080/"
 // concurrency of the load stays within the three retries at a time that the default circuit breaker of a mesh allows.
 const concurrency = 3
 
-// emptyScene makes a scene without a control plane; it goes when the test ends.
 func emptyScene(t *testing.T, prefix string) *scene.Scene {
 	t.Helper()
 	netlab.RequireRoot(t)
@@ -369,84 +366,4 @@ func fill(t *testing.T, dir string) string {
 func lastLine(text string) string {
 	lines := strings.Split(strings.TrimSpace(text), "\n")
 	return lines[len(lines)-1]
-}
-
-// load sends requests from the workload's host by the service's VIP, all the time.
-type load struct {
-	t            *testing.T
-	cancel       context.CancelFunc
-	wg           sync.WaitGroup
-	sent, failed atomic.Int64
-	first        atomic.Value
-}
-
-func startLoad(t *testing.T, w *scene.Workload) *load {
-	t.Helper()
-	// To the nameserver of resolv.conf, which does not exist: redirection brings the question to the agent.
-	r := net.Resolver{PreferGo: true, Dial: func(c context.Context, network, _ string) (net.Conn, error) {
-		return w.Host.DialContext(c, network, "10.77.0.1:53")
-	}}
-	addrs, err := r.LookupNetIP(ctx(t), "ip4", "backend.svc.mesh.local")
-	if err != nil {
-		t.Fatal(err)
-	}
-	url := "http://" + net.JoinHostPort(addrs[0].String(), strconv.Itoa(scene.AppPort))
-	c, cancel := context.WithCancel(t.Context())
-	l := &load{t: t, cancel: cancel}
-	client := scene.HTTPClient(w.Host)
-	for range concurrency {
-		l.wg.Go(func() {
-			for c.Err() == nil {
-				l.one(c, client, url)
-			}
-		})
-	}
-	t.Cleanup(func() { l.stop(); client.CloseIdleConnections() })
-	return l
-}
-
-func (l *load) one(c context.Context, client *http.Client, url string) {
-	req, err := http.NewRequestWithContext(c, http.MethodGet, url, nil)
-	if err != nil {
-		l.t.Error(err)
-		return
-	}
-	resp, err := client.Do(req)
-	if err == nil {
-		resp.Body.Close()
-		if resp.StatusCode != http.StatusOK {
-			err = errors.New(resp.Status)
-		}
-	}
-	if err != nil && c.Err() != nil {
-		return // the load was stopped
-	}
-	l.sent.Add(1)
-	if err != nil {
-		l.failed.Add(1)
-		l.first.CompareAndSwap(nil, err.Error())
-	}
-}
-
-// awaitMore waits until n more requests were answered.
-func (l *load) awaitMore(n int64) {
-	l.t.Helper()
-	want := l.sent.Load() + n
-	await(l.t, "requests", func(context.Context) error {
-		if got := l.sent.Load(); got < want {
-			return fmt.Errorf("%d of %d", got, want)
-		}
-		return nil
-	})
-}
-
-func (l *load) stop() { l.cancel(); l.wg.Wait() }
-
-// unharmed ends the load and asks that no request failed.
-func (l *load) unharmed() {
-	l.t.Helper()
-	l.stop()
-	if n := l.failed.Load(); n > 0 {
-		l.t.Errorf("%d of %d requests failed, first: %v", n, l.sent.Load(), l.first.Load())
-	}
 }

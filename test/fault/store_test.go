@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/kuma-dp/kuma-dp/test/scene"
+	"github.com/kuma-dp/kuma-dp/test/scene/scenetest"
 )
 
 // TestControlPlaneDisk fills the control plane's disk: what it cannot store it refuses, what was stored stays, traffic does not
@@ -30,7 +31,7 @@ func TestControlPlaneDisk(t *testing.T) {
 	add(t, s, scene.WorkloadConfig{Name: "backend-1", Service: "backend"})
 	web := add(t, s, scene.WorkloadConfig{Name: "web", Service: "web"})
 	awaitStatus(t, web, backendURL, http.StatusOK)
-	load := startLoad(t, web)
+	load := scenetest.StartLoad(t, web)
 
 	filler := fill(t, dir)
 	// The file has free pages for some changes; refused is the first that needs more.
@@ -77,7 +78,7 @@ func TestControlPlaneDisk(t *testing.T) {
 	if err := os.Remove(filler); err != nil {
 		t.Fatal(err)
 	}
-	load.unharmed()
+	load.Unharmed()
 	converges(t, s, web)
 }
 
