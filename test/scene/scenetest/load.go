@@ -63,7 +63,7 @@ func (l *Load) one(c context.Context, client *http.Client, url string) {
 	}
 	resp, err := client.Do(req)
 	if err == nil {
-		resp.Body.Close()
+		_ = resp.Body.Close() // nothing more is read
 		if resp.StatusCode == http.StatusForbidden {
 			l.Denied.Add(1)
 		}
