@@ -61,8 +61,6 @@ spec:
 
 const backendURL = "http://backend.svc.mesh.local:8080/"
 
-// concurrency of the load stays within the three retries at a time that the default circuit breaker of a mesh allows.
-
 func emptyScene(t *testing.T, prefix string) *scene.Scene {
 	t.Helper()
 	netlab.RequireRoot(t)
