@@ -85,7 +85,7 @@ func (r *readiness) check(ctx context.Context) []string {
 	return missing
 }
 
-// await waits until all is there.
+// await waits until all is there for the first time. Envoy tells that it is live only to those who ask, hence the ticker.
 func (r *readiness) await(ctx context.Context) error {
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()

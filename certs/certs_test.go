@@ -324,7 +324,7 @@ func TestSPIFFEIDsAgreeWithGoSPIFFE(t *testing.T) {
 		service := rapid.StringMatching(`[a-zA-Z0-9._%/ -]{1,20}`).Draw(t, "service")
 		list, err := WorkloadURIs(mesh, map[string][]string{TagService: {service}})
 		if err != nil {
-			t.Skip("not a name")
+			return // a name that we refuse is never written
 		}
 		id, err := spiffeid.FromURI(list[0])
 		if err != nil || id.TrustDomain().Name() != mesh || id.Path() != "/"+service {

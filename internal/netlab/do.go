@@ -70,15 +70,6 @@ func (h *Host) Listen(network, address string) (l net.Listener, err error) {
 	return l, err
 }
 
-// ListenPacket is net.ListenPacket in the host's namespace. address must be numeric.
-func (h *Host) ListenPacket(network, address string) (c net.PacketConn, err error) {
-	err = h.Do(func() error {
-		c, err = net.ListenPacket(network, address)
-		return err
-	})
-	return c, err
-}
-
 // DialContext is net.Dialer.DialContext in the host's namespace; it fits http.Transport. address must be numeric: names
 // would be resolved by goroutines outside the namespace.
 func (h *Host) DialContext(ctx context.Context, network, address string) (net.Conn, error) {

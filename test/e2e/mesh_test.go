@@ -13,14 +13,12 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/kuma-dp/kuma-dp/internal/netlab"
-	"github.com/kuma-dp/kuma-dp/internal/realenvoy"
 	"github.com/kuma-dp/kuma-dp/test/scene"
 	"github.com/kuma-dp/kuma-dp/test/scene/scenetest"
 )
@@ -73,25 +71,7 @@ const backendURL = "http://backend.svc.mesh.local:8080/"
 // newScene brings up a control plane; the scene goes when the test ends.
 func newScene(t *testing.T, prefix string) *scene.Scene {
 	t.Helper()
-	netlab.RequireRoot(t)
-	root, err := filepath.Abs("../..")
-	if err != nil {
-		t.Fatal(err)
-	}
-	bin := filepath.Join(root, "bin")
-	envoy, err := realenvoy.Find()
-	if err != nil {
-		t.Fatal(err)
-	}
-	s, err := scene.New(scene.Config{Prefix: prefix, Bin: bin, Envoy: envoy})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := s.Close(); err != nil {
-			t.Errorf("take the scene down: %v", err)
-		}
-	})
+	s := scenetest.New(t, prefix)
 	if err := s.StartControlPlane(ctx(t)); err != nil {
 		t.Fatal(err)
 	}

@@ -20,9 +20,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/kuma-dp/kuma-dp/internal/netlab"
-	"github.com/kuma-dp/kuma-dp/internal/realenvoy"
 	"github.com/kuma-dp/kuma-dp/test/scene"
+	"github.com/kuma-dp/kuma-dp/test/scene/scenetest"
 )
 
 // patience bounds what a test waits for; it is no measurement.
@@ -61,34 +60,10 @@ spec:
 
 const backendURL = "http://backend.svc.mesh.local:8080/"
 
-func emptyScene(t *testing.T, prefix string) *scene.Scene {
-	t.Helper()
-	netlab.RequireRoot(t)
-	root, err := filepath.Abs("../..")
-	if err != nil {
-		t.Fatal(err)
-	}
-	bin := filepath.Join(root, "bin")
-	envoy, err := realenvoy.Find()
-	if err != nil {
-		t.Fatal(err)
-	}
-	s, err := scene.New(scene.Config{Prefix: prefix, Bin: bin, Envoy: envoy})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := s.Close(); err != nil {
-			t.Errorf("take the scene down: %v", err)
-		}
-	})
-	return s
-}
-
 // newScene brings up a control plane with a mesh in which web may call backend.
 func newScene(t *testing.T, prefix string, env ...string) *scene.Scene {
 	t.Helper()
-	s := emptyScene(t, prefix)
+	s := scenetest.New(t, prefix)
 	startControlPlane(t, s, env...)
 	return s
 }

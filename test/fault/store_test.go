@@ -24,7 +24,7 @@ import (
 // TestControlPlaneDisk fills the control plane's disk: what it cannot store it refuses, what was stored stays, traffic does not
 // notice, and with space again it goes on by itself.
 func TestControlPlaneDisk(t *testing.T) {
-	s := emptyScene(t, "kuma-cpdisk")
+	s := scenetest.New(t, "kuma-cpdisk")
 	dir := filepath.Join(s.Dir(), "cp")
 	tmpfs(t, dir, 0, "4m")
 	startControlPlane(t, s)
