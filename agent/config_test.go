@@ -101,6 +101,7 @@ func TestNewRefuses(t *testing.T) {
 		{"dns port", []string{"--name=x", "--mesh=m", "--dns-coredns-port=65400"}, ".CoreDNSPort has to be in [0, 65353] range"},
 		{"file", []string{"-d", file, "-v", vars}, ""},
 		{"standard input", []string{"-d", "-", "-v", vars}, ""},
+		{"yaml 1.2 words", []string{"--dataplane", "{type: Dataplane, name: n, mesh: y}"}, ""},
 		{"no such file", []string{"-d", dir + "/none"}, "check --dataplane-file"},
 		{"file and name", []string{"-d", file, "-v", vars, "--name=x"}, "--name and --mesh cannot be specified"},
 		{"kind does not fit", []string{"--proxy-type=ingress", "-d", file, "-v", vars}, `invalid proxy resource type "Dataplane", expected ZoneIngress`},

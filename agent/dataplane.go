@@ -9,7 +9,8 @@ import (
 	"strings"
 
 	"github.com/cbroglie/mustache"
-	"sigs.k8s.io/yaml"
+
+	"github.com/kuma-dp/kuma-dp/internal/yamljson"
 )
 
 // maxResource bounds a Dataplane definition, in bytes.
@@ -37,7 +38,7 @@ func (c *Config) readResource(stdin io.Reader) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	asJSON, err := yaml.YAMLToJSONStrict([]byte(text))
+	asJSON, err := yamljson.ToJSON([]byte(text))
 	if err != nil {
 		return "", configError{fmt.Sprintf("parse dataplane resource of %s: %s", c.resourceSource(), strings.Join(strings.Fields(err.Error()), " "))}
 	}

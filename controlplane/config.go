@@ -12,10 +12,13 @@ import (
 	"time"
 
 	"github.com/kelseyhightower/envconfig"
-	"sigs.k8s.io/yaml"
 
 	"github.com/kuma-dp/kuma-dp/controlplane/api"
 	"github.com/kuma-dp/kuma-dp/controlplane/hostname"
+	"github.com/kuma-dp/kuma-dp/controlplane/insight"
+	"github.com/kuma-dp/kuma-dp/controlplane/service"
+	"github.com/kuma-dp/kuma-dp/controlplane/xds"
+	"github.com/kuma-dp/kuma-dp/internal/yamljson"
 )
 
 // Config is everything that can be configured. Names, defaults and shape are those of Kuma 2.9 (contract controlplane.md
@@ -25,17 +28,21 @@ type Config struct {
 	Access          AccessConfig      `json:"access"`
 	APIServer       APIServerConfig   `json:"apiServer"`
 	BootstrapServer BootstrapConfig   `json:"bootstrapServer"`
+	CoreResources   CoreResources     `json:"coreResources"`
 	Defaults        DefaultsConfig    `json:"defaults"`
 	Diagnostics     DiagnosticsConfig `json:"diagnostics"`
+	DNSServer       DNSServerConfig   `json:"dnsServer"`
 	DPServer        DPServerConfig    `json:"dpServer"`
 	// Environment is "universal".
 	Environment string            `json:"environment" envconfig:"kuma_environment"`
 	General     GeneralConfig     `json:"general"`
 	IPAM        IPAMConfig        `json:"ipam"`
 	MeshService MeshServiceConfig `json:"meshService"`
+	Metrics     MetricsConfig     `json:"metrics"`
 	// Mode is "zone" ("standalone" is its older name).
 	Mode      string          `json:"mode" envconfig:"kuma_mode"`
 	Multizone MultizoneConfig `json:"multizone"`
+	Policies  PoliciesConfig  `json:"policies"`
 	Store     StoreConfig     `json:"store"`
 	XDSServer XDSServerConfig `json:"xdsServer"`
 }
@@ -65,6 +72,10 @@ type AccessStatic struct {
 		Groups []string `json:"groups" envconfig:"kuma_access_static_generate_user_token_groups"`
 		Users  []string `json:"users" envconfig:"kuma_access_static_generate_user_token_users"`
 	} `json:"generateUserToken"`
+	GenerateZoneToken struct {
+		Groups []string `json:"groups" envconfig:"kuma_access_static_generate_zone_token_groups"`
+		Users  []string `json:"users" envconfig:"kuma_access_static_generate_zone_token_users"`
+	} `json:"generateZoneToken"`
 	ViewConfigDump struct {
 		Groups []string `json:"groups" envconfig:"kuma_access_static_view_config_dump_groups"`
 		Users  []string `json:"users" envconfig:"kuma_access_static_view_config_dump_users"`
@@ -81,13 +92,21 @@ type AccessStatic struct {
 
 // APIServerConfig is the REST interface.
 type APIServerConfig struct {
+	Auth struct {
+		// ClientCertsDir holds authorities of administrators' client certificates, *.pem and *.crt.
+		ClientCertsDir string `json:"clientCertsDir" envconfig:"kuma_api_server_auth_client_certs_dir"`
+	} `json:"auth"`
 	Authn struct {
 		LocalhostIsAdmin bool `json:"localhostIsAdmin" envconfig:"kuma_api_server_authn_localhost_is_admin"`
 		Tokens           struct {
 			BootstrapAdminToken bool `json:"bootstrapAdminToken" envconfig:"kuma_api_server_authn_tokens_bootstrap_admin_token"`
 			EnableIssuer        bool `json:"enableIssuer" envconfig:"kuma_api_server_authn_tokens_enable_issuer"`
+			Validator           struct {
+				PublicKeys PublicKeys `json:"publicKeys" envconfig:"kuma_api_server_authn_tokens_validator_public_keys"`
+				UseSecrets bool       `json:"useSecrets" envconfig:"kuma_api_server_authn_tokens_validator_use_secrets"`
+			} `json:"validator"`
 		} `json:"tokens"`
-		// Type is "tokens".
+		// Type is "tokens" or "adminClientCerts".
 		Type string `json:"type" envconfig:"kuma_api_server_authn_type"`
 	} `json:"authn"`
 	// CORSAllowedDomains are regular expressions of origins. None are allowed by default, where 2.9 allows all.
@@ -105,12 +124,19 @@ type APIServerConfig struct {
 		Port      uint32 `json:"port" envconfig:"kuma_api_server_http_port"`
 	} `json:"http"`
 	HTTPS struct {
-		Enabled     bool   `json:"enabled" envconfig:"kuma_api_server_https_enabled"`
-		Interface   string `json:"interface" envconfig:"kuma_api_server_https_interface"`
-		Port        uint32 `json:"port" envconfig:"kuma_api_server_https_port"`
+		Enabled   bool   `json:"enabled" envconfig:"kuma_api_server_https_enabled"`
+		Interface string `json:"interface" envconfig:"kuma_api_server_https_interface"`
+		Port      uint32 `json:"port" envconfig:"kuma_api_server_https_port"`
+		// RequireClientCert refuses connections without a certificate of the authorities.
+		RequireClientCert bool `json:"requireClientCert" envconfig:"kuma_api_server_https_require_client_cert"`
+		// TLSCAFile holds authorities of client certificates.
+		TLSCAFile   string `json:"tlsCaFile" envconfig:"kuma_api_server_https_tls_ca_file"`
 		TLSCertFile string `json:"tlsCertFile" envconfig:"kuma_api_server_https_tls_cert_file"`
 		TLSKeyFile  string `json:"tlsKeyFile" envconfig:"kuma_api_server_https_tls_key_file"`
 	} `json:"https"`
+	// Hardened refuses changes, and views of configuration, stats and clusters, to those without credentials, all of which
+	// 2.9 allows. It also refuses labels that only control planes give.
+	Hardened bool `json:"hardened" envconfig:"kuma_api_server_hardened"`
 	ReadOnly bool `json:"readOnly" envconfig:"kuma_api_server_read_only"`
 }
 
@@ -129,6 +155,18 @@ type BootstrapConfig struct {
 	} `json:"params"`
 }
 
+// CoreResources is the computing of statuses. In 2.9 its intervals are those of loops; here every status follows what it is
+// made of at once.
+type CoreResources struct {
+	Status struct {
+		// MeshServiceInterval is how long a MeshService must have been without proxies before its TLS is ready for that
+		// reason. That is one such loop in 2.9.
+		MeshServiceInterval Duration `json:"meshServiceInterval" envconfig:"kuma_core_resources_status_mesh_service_interval"`
+		// MeshMultiZoneServiceInterval is taken from a 2.9 configuration and changes nothing: nothing in that status waits.
+		MeshMultiZoneServiceInterval Duration `json:"meshMultiZoneServiceInterval" envconfig:"kuma_core_resources_status_mesh_multi_zone_service_interval"`
+	} `json:"status"`
+}
+
 // DefaultsConfig says what is not created at the start.
 type DefaultsConfig struct {
 	SkipHostnameGenerators bool `json:"SkipHostnameGenerators" envconfig:"kuma_defaults_skip_hostname_generators"`
@@ -142,16 +180,40 @@ type DiagnosticsConfig struct {
 	ServerPort     uint32 `json:"serverPort" envconfig:"kuma_diagnostics_server_port"`
 }
 
+// DNSServerConfig is how values of kuma.io/service are named and addressed, in meshes whose mode is not Exclusive.
+type DNSServerConfig struct {
+	// CIDR is where their virtual addresses come from. It may contain the ranges of IPAMConfig but not begin in one.
+	CIDR string `json:"CIDR" envconfig:"kuma_dns_server_cidr"`
+	// Domain ends their names.
+	Domain string `json:"domain" envconfig:"kuma_dns_server_domain"`
+	// ServiceVIPEnabled false leaves them without addresses, and so without names.
+	ServiceVIPEnabled bool   `json:"serviceVipEnabled" envconfig:"kuma_dns_server_service_vip_enabled"`
+	ServiceVIPPort    uint32 `json:"serviceVipPort" envconfig:"kuma_dns_server_service_vip_port"`
+}
+
 // DPServerConfig is the server of agents and Envoys.
 type DPServerConfig struct {
 	Authn struct {
 		DPProxy struct {
 			DPToken struct {
 				EnableIssuer bool `json:"enableIssuer" envconfig:"kuma_dp_server_authn_dp_proxy_dp_token_enable_issuer"`
+				Validator    struct {
+					PublicKeys PublicKeys `json:"publicKeys" envconfig:"kuma_dp_server_authn_dp_proxy_dp_token_validator_public_keys"`
+					UseSecrets bool       `json:"useSecrets" envconfig:"kuma_dp_server_authn_dp_proxy_dp_token_validator_use_secrets"`
+				} `json:"validator"`
 			} `json:"dpToken"`
 			// Type is "dpToken" or "none".
 			Type string `json:"type" envconfig:"kuma_dp_server_authn_dp_proxy_type"`
 		} `json:"dpProxy"`
+		ZoneProxy struct {
+			ZoneToken struct {
+				EnableIssuer bool `json:"enableIssuer" envconfig:"kuma_dp_server_authn_zone_proxy_zone_token_enable_issuer"`
+				Validator    struct {
+					PublicKeys PublicKeys `json:"publicKeys" envconfig:"kuma_dp_server_authn_zone_proxy_zone_token_validator_public_keys"`
+					UseSecrets bool       `json:"useSecrets" envconfig:"kuma_dp_server_authn_zone_proxy_zone_token_validator_use_secrets"`
+				} `json:"validator"`
+			} `json:"zoneToken"`
+		} `json:"zoneProxy"`
 		EnableReloadableTokens bool `json:"enableReloadableTokens" envconfig:"kuma_dp_server_authn_enable_reloadable_tokens"`
 	} `json:"authn"`
 	HDS               HDSConfig `json:"hds"`
@@ -185,7 +247,10 @@ type GeneralConfig struct {
 
 // IPAMConfig are the ranges of virtual addresses.
 type IPAMConfig struct {
-	MeshService struct {
+	// AllocationInterval is taken from a 2.9 configuration and changes nothing: a service has its address and hostnames at
+	// once.
+	AllocationInterval Duration `json:"allocationInterval" envconfig:"kuma_ipam_allocation_interval"`
+	MeshService        struct {
 		CIDR string `json:"cidr" envconfig:"kuma_ipam_mesh_service_cidr"`
 	} `json:"meshService"`
 	MeshExternalService struct {
@@ -200,6 +265,16 @@ type IPAMConfig struct {
 type MeshServiceConfig struct {
 	// DeletionGracePeriod is how long a generated MeshService outlives its last Dataplane.
 	DeletionGracePeriod Duration `json:"deletionGracePeriod" envconfig:"kuma_mesh_service_deletion_grace_period"`
+	// GenerationInterval is taken from a 2.9 configuration and changes nothing: services follow their Dataplanes at once.
+	GenerationInterval Duration `json:"generationInterval" envconfig:"kuma_mesh_service_generation_interval"`
+}
+
+// MetricsConfig is the summing up of meshes.
+type MetricsConfig struct {
+	Mesh struct {
+		// MinResyncInterval is the least time between two sums of what changes all the time.
+		MinResyncInterval Duration `json:"minResyncInterval" envconfig:"kuma_metrics_mesh_min_resync_interval"`
+	} `json:"mesh"`
 }
 
 // MultizoneConfig is this zone. A global control plane cannot be joined yet: its address is refused, not ignored.
@@ -208,6 +283,13 @@ type MultizoneConfig struct {
 		GlobalAddress string `json:"globalAddress,omitempty" envconfig:"kuma_multizone_zone_global_address"`
 		Name          string `json:"name" envconfig:"kuma_multizone_zone_name"`
 	} `json:"zone"`
+}
+
+// PoliciesConfig is our own: 2.9 computes roles on Kubernetes only.
+type PoliciesConfig struct {
+	// ComputeRole gives every policy of this zone the label kuma.io/policy-role that follows from its namespace, the label
+	// k8s.kuma.io/namespace, and what it says; one that a client wrote is replaced.
+	ComputeRole bool `json:"computeRole" envconfig:"kuma_policies_compute_role"`
 }
 
 // StoreConfig is where resources are kept.
@@ -250,6 +332,7 @@ func DefaultConfig() Config {
 	s.ControlPlaneMetadata.Users, s.ControlPlaneMetadata.Groups = access.ControlPlaneMetadata.Users, access.ControlPlaneMetadata.Groups
 	s.GenerateDPToken.Users, s.GenerateDPToken.Groups = access.GenerateDPToken.Users, access.GenerateDPToken.Groups
 	s.GenerateUserToken.Users, s.GenerateUserToken.Groups = access.GenerateUserToken.Users, access.GenerateUserToken.Groups
+	s.GenerateZoneToken.Users, s.GenerateZoneToken.Groups = access.GenerateZoneToken.Users, access.GenerateZoneToken.Groups
 	s.ViewConfigDump.Users, s.ViewConfigDump.Groups = access.ViewConfigDump.Users, access.ViewConfigDump.Groups
 	s.ViewStats.Users, s.ViewStats.Groups = access.ViewStats.Users, access.ViewStats.Groups
 	s.ViewClusters.Users, s.ViewClusters.Groups = access.ViewClusters.Users, access.ViewClusters.Groups
@@ -257,6 +340,7 @@ func DefaultConfig() Config {
 	a := &c.APIServer
 	a.Authn.Type, a.Authn.LocalhostIsAdmin = api.AuthnTokens, true
 	a.Authn.Tokens.BootstrapAdminToken, a.Authn.Tokens.EnableIssuer = true, true
+	a.Authn.Tokens.Validator.PublicKeys, a.Authn.Tokens.Validator.UseSecrets = PublicKeys{}, true
 	a.CORSAllowedDomains = []string{}
 	a.EnvoyAdmin.ConnectTimeout, a.EnvoyAdmin.Timeout = Duration(3*time.Second), Duration(5*time.Second)
 	a.HTTP.Enabled, a.HTTP.Interface, a.HTTP.Port = true, "0.0.0.0", 5681
@@ -268,8 +352,14 @@ func DefaultConfig() Config {
 
 	c.Diagnostics.ServerPort = 5680
 
+	c.DNSServer.CIDR, c.DNSServer.Domain = hostname.DefaultLegacyCIDR, xds.DefaultDomain
+	c.DNSServer.ServiceVIPEnabled, c.DNSServer.ServiceVIPPort = true, hostname.DefaultLegacyPort
+
 	d := &c.DPServer
 	d.Authn.DPProxy.Type, d.Authn.DPProxy.DPToken.EnableIssuer = AuthnDPToken, true
+	d.Authn.DPProxy.DPToken.Validator.PublicKeys, d.Authn.DPProxy.DPToken.Validator.UseSecrets = PublicKeys{}, true
+	d.Authn.ZoneProxy.ZoneToken.EnableIssuer = true
+	d.Authn.ZoneProxy.ZoneToken.Validator.PublicKeys, d.Authn.ZoneProxy.ZoneToken.Validator.UseSecrets = PublicKeys{}, true
 	d.Port, d.ReadHeaderTimeout = 5678, Duration(5*time.Second)
 	d.HDS.Enabled, d.HDS.Interval = true, Duration(5*time.Second)
 	h := &d.HDS.CheckDefaults
@@ -277,10 +367,15 @@ func DefaultConfig() Config {
 	h.HealthyThreshold, h.UnhealthyThreshold = 1, 1
 
 	c.Environment, c.Mode = environmentUniversal, modeZone
+	c.CoreResources.Status.MeshServiceInterval = Duration(service.DefaultEmptyReady)
+	c.CoreResources.Status.MeshMultiZoneServiceInterval = Duration(5 * time.Second)
+	c.IPAM.AllocationInterval = Duration(5 * time.Second)
 	c.IPAM.MeshService.CIDR = hostname.DefaultCIDR
 	c.IPAM.MeshExternalService.CIDR = hostname.DefaultExternalCIDR
 	c.IPAM.MeshMultiZoneService.CIDR = hostname.DefaultMultiZoneCIDR
-	c.MeshService.DeletionGracePeriod = Duration(time.Hour)
+	c.MeshService.DeletionGracePeriod = Duration(service.DefaultGracePeriod)
+	c.MeshService.GenerationInterval = Duration(2 * time.Second)
+	c.Metrics.Mesh.MinResyncInterval = Duration(insight.DefaultInterval)
 	c.Multizone.Zone.Name = "default"
 	c.Store.Type = StoreBolt
 	c.XDSServer.DataplaneDeregistrationDelay = Duration(10 * time.Second)
@@ -297,7 +392,7 @@ func Load(path string) (Config, error) {
 		if err != nil {
 			return c, fmt.Errorf("read configuration: %w", err)
 		}
-		if err := yaml.UnmarshalStrict(text, &c); err != nil {
+		if err := yamljson.UnmarshalStrict(text, &c); err != nil {
 			return c, fmt.Errorf("read configuration %s: %w", path, err)
 		}
 	}

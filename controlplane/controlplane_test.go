@@ -457,7 +457,8 @@ func TestTheFirstStartMakesTheDefaults(t *testing.T) {
 		"/meshes/default", "/zones/default", "/hostnamegenerators/local-universal-mesh-service", "/hostnamegenerators/local-mesh-external-service",
 		"/meshes/default/meshtimeouts/mesh-timeout-all-default", "/meshes/default/meshtimeouts/mesh-gateways-timeout-all-default",
 		"/meshes/default/meshretries/mesh-retry-all-default", "/meshes/default/meshcircuitbreakers/mesh-circuit-breaker-all-default",
-		"/meshes/default/secrets/dataplane-token-signing-key-default-1", "/global-secrets/user-token-signing-key-1", "/global-secrets/admin-user-token",
+		"/meshes/default/secrets/dataplane-token-signing-key-default-1", "/global-secrets/user-token-signing-key-1",
+		"/global-secrets/zone-token-signing-key-1", "/global-secrets/admin-user-token",
 	} {
 		r.call("GET", path, "")
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/google/uuid"
@@ -37,6 +38,17 @@ type seeder struct {
 }
 
 func (s *seeder) run(ctx context.Context) error {
+	var zoneKey error
+	var beside sync.WaitGroup // a key takes long to make, and nothing below needs this one
+	if s.cfg.Multizone.Zone.GlobalAddress == "" {
+		beside.Go(func() { zoneKey = token.EnsureZoneKey(ctx, s.store) })
+	}
+	err := s.defaults(ctx)
+	beside.Wait()
+	return errors.Join(err, zoneKey)
+}
+
+func (s *seeder) defaults(ctx context.Context) error {
 	zone := &resource.Resource{Meta: resource.Meta{Key: resource.Key{Kind: resource.KindZone, Name: s.cfg.Multizone.Zone.Name}}, Spec: &resource.Zone{}}
 	if err := s.create(ctx, zone); err != nil {
 		return err

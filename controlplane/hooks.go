@@ -15,13 +15,17 @@ import (
 	"github.com/kuma-dp/kuma-dp/resource"
 )
 
-// authenticate makes the check of a stream's first request, nil for no check. What the token says about itself is checked
+// authenticate makes the check of a stream's first request; no tokens let sidecars in without. A zone proxy always needs its
+// token. What the token says about itself is checked
 // before the Dataplane is decoded: a stranger costs no work.
-func authenticate(tokens *token.Validator, st store.Store) func(context.Context, string, *xds.Node) error {
-	if tokens == nil {
-		return nil
-	}
+func authenticate(tokens, zoneTokens *token.Validator, zone string, st store.Store) func(context.Context, string, *xds.Node) error {
 	return func(_ context.Context, raw string, node *xds.Node) error {
+		if node.Meta.ProxyType == token.TypeIngress || node.Meta.ProxyType == token.TypeEgress {
+			return zoneTokens.AuthenticateZoneProxy(raw, zone, node.Meta.ProxyType)
+		}
+		if tokens == nil {
+			return nil
+		}
 		claims, err := tokens.Dataplane(raw)
 		if err != nil {
 			return err
@@ -55,16 +59,16 @@ func authenticate(tokens *token.Validator, st store.Store) func(context.Context,
 	}
 }
 
-// withoutEffect warns of a policy that changes nothing: a kind may be known, checked and shown in `_rules` before it is
-// applied.
-func withoutEffect(stored *resource.Resource) []string {
+// warnWithoutEffect logs that a policy changes nothing: a kind may be known, checked and shown in `_rules` before it is
+// applied. The answer says nothing of it: that of 2.9 is empty.
+func (c *ControlPlane) warnWithoutEffect(stored *resource.Resource) {
 	named := func(kind resource.Kind) bool { return kind == stored.Kind }
 	known := slices.ContainsFunc(all.Kinds(), func(k policy.Kind) bool { return named(k.Descriptor.Kind) })
 	applied := slices.ContainsFunc(all.Effects(), func(e effect.Kind) bool { return named(e.Kind) })
-	if !known || applied {
-		return nil
+	if known && !applied {
+		c.log.Warn("a policy is stored and shown among the rules, but this control plane does not apply its kind to Envoy yet",
+			"kind", stored.Kind, "mesh", stored.Mesh, "name", stored.Name)
 	}
-	return []string{string(stored.Kind) + " is stored and shown among the rules, but this control plane does not apply it to Envoy yet"}
 }
 
 // beforePut guards what a resource means beside others.

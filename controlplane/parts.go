@@ -17,6 +17,7 @@ import (
 	"github.com/kuma-dp/kuma-dp/controlplane/dpserver"
 	"github.com/kuma-dp/kuma-dp/controlplane/hostname"
 	"github.com/kuma-dp/kuma-dp/controlplane/identity"
+	"github.com/kuma-dp/kuma-dp/controlplane/insight"
 	"github.com/kuma-dp/kuma-dp/controlplane/inspect"
 	"github.com/kuma-dp/kuma-dp/controlplane/service"
 	"github.com/kuma-dp/kuma-dp/controlplane/store"
@@ -39,10 +40,13 @@ type parts struct {
 	names       *hostname.Assigner
 	ids         *identity.Issuer
 	lifecycle   *xds.Lifecycle
+	ingresses   *xds.Lifecycle
+	egresses    *xds.Lifecycle
 	xds         *xds.Server
 	hds         *dpserver.HDS // nil when it is off
 	dpServer    *dpserver.Server
 	inspector   *inspect.Inspector
+	insights    *insight.Writer
 	api         *api.Server
 	https       bool
 	http        bool
@@ -59,7 +63,7 @@ func (c *ControlPlane) build(ctx context.Context, st store.Store) (*parts, error
 	p := &parts{instanceID: instanceID(host), store: st, http: cfg.APIServer.HTTP.Enabled, https: cfg.APIServer.HTTPS.Enabled}
 	p.ids = identity.New(identity.Config{Store: st, Log: c.log.With("component", "identity")})
 	issuer := token.NewIssuer(st, nil)
-	validator, err := token.NewValidator(st, nil)
+	validator, err := cfg.validator(st)
 	if err != nil {
 		return nil, err
 	}
@@ -84,26 +88,40 @@ func (c *ControlPlane) build(ctx context.Context, st store.Store) (*parts, error
 	p.topology = topology.New(topology.Config{Store: st, Zone: zone.Zone, Log: c.log.With("component", "topology")})
 	p.services = service.New(service.Config{
 		Store: st, Tracker: p.topology, GracePeriod: time.Duration(cfg.MeshService.DeletionGracePeriod), Log: c.log,
+		EmptyReady: time.Duration(cfg.CoreResources.Status.MeshServiceInterval),
 	})
 	if p.names, err = hostname.New(hostname.Config{
 		Store: st, Zone: zone.Zone, CIDR: addressRange(cfg.IPAM.MeshService.CIDR), Log: c.log,
 		ExternalCIDR: addressRange(cfg.IPAM.MeshExternalService.CIDR), MultiZoneCIDR: addressRange(cfg.IPAM.MeshMultiZoneService.CIDR),
+		LegacyCIDR: addressRange(cfg.DNSServer.CIDR), LegacyPort: cfg.DNSServer.ServiceVIPPort, NoLegacy: !cfg.DNSServer.ServiceVIPEnabled,
 	}); err != nil {
 		return nil, err
 	}
-	p.lifecycle = xds.NewLifecycle(xds.LifecycleConfig{
+	p.insights = insight.New(insight.Config{
+		Store: st, Registry: c.registry, Interval: time.Duration(cfg.Metrics.Mesh.MinResyncInterval), Log: c.log,
+		Domain: cfg.DNSServer.Domain, Port: cfg.DNSServer.ServiceVIPPort,
+	})
+	p.buildLifecycles(xds.LifecycleConfig{
 		Store: st, Zone: zone, InstanceID: p.instanceID, Version: version.Version, Log: c.log.With("component", "lifecycle"),
 		Deregistration: time.Duration(cfg.XDSServer.DataplaneDeregistrationDelay), Flush: time.Duration(cfg.XDSServer.DataplaneStatusFlushInterval),
+		Joining: p.topology.SetJoining,
 	})
 	p.xds = xds.New(xds.Config{
-		Topology: p.topology, Zone: zone.Zone, Kinds: all.Kinds(), Effects: all.Effects(), Registry: c.registry, InstanceID: p.instanceID,
-		Authenticate: authenticate(proxyTokens, st), Lifecycle: p.lifecycle, TrustBundle: p.ids.Bundle, Log: c.log.With("component", "xds"),
+		Topology: p.topology, Zone: zone.Zone, Domain: cfg.DNSServer.Domain, Kinds: all.Kinds(), Effects: all.Effects(), Registry: c.registry, InstanceID: p.instanceID,
+		Authenticate: authenticate(proxyTokens, validator, zone.Zone, st), Lifecycle: p.registrars(), TrustBundle: p.ids.Bundle, Log: c.log.With("component", "xds"),
 		Identity: func(ctx context.Context, id topology.ProxyID) (cert, key []byte, renewAt time.Time, err error) {
 			got, err := p.ids.IssueForProxy(ctx, id.Mesh, id.Name)
 			if err != nil {
 				return nil, nil, time.Time{}, err
 			}
 			return got.Cert, got.Key, got.RenewAt, nil
+		},
+		EgressIdentity: func(_ context.Context, mesh, name string) (*xds.KeyPair, time.Time, error) {
+			got, err := p.ids.IssueForEgress(mesh, name)
+			if err != nil {
+				return nil, time.Time{}, err
+			}
+			return &xds.KeyPair{Cert: got.Cert, Key: got.Key}, got.RenewAt, nil
 		},
 		Admin: func(address string) (*xds.AdminTLS, error) {
 			cert, key, err := admin.Server(address)
@@ -119,7 +137,7 @@ func (c *ControlPlane) build(ctx context.Context, st store.Store) (*parts, error
 	}); err != nil {
 		return nil, err
 	}
-	if err := c.buildDPServer(p, zone, proxyTokens); err != nil {
+	if err := c.buildDPServer(p, zone, proxyTokens, validator); err != nil {
 		return nil, err
 	}
 	p.diagnostics = newDiagnostics(cfg.Diagnostics, c.log)
@@ -134,7 +152,7 @@ func (c *ControlPlane) build(ctx context.Context, st store.Store) (*parts, error
 	return p, seed.run(ctx) // last: it makes keys, which takes longer than everything else
 }
 
-func (c *ControlPlane) buildDPServer(p *parts, zone resource.ZoneInfo, tokens *token.Validator) error {
+func (c *ControlPlane) buildDPServer(p *parts, zone resource.ZoneInfo, tokens, zoneTokens *token.Validator) error {
 	cfg := &c.cfg
 	pair, err := loadPair(cfg.DPServer.TLSCertFile, cfg.DPServer.TLSKeyFile)
 	if err != nil {
@@ -154,7 +172,7 @@ func (c *ControlPlane) buildDPServer(p *parts, zone resource.ZoneInfo, tokens *t
 	}
 	dp := dpserver.Config{
 		Address: hostPort("", cfg.DPServer.Port), TLS: &tls.Config{Certificates: []tls.Certificate{pair.Certificate}, MinVersion: tls.VersionTLS12},
-		ADS: p.xds, Certificates: identity.NewService(p.ids, tokens), Store: p.store, Registry: c.registry, Tokens: tokens, Zone: zone, Corefile: corefile,
+		ADS: p.xds, Certificates: identity.NewService(p.ids, tokens), Store: p.store, Registry: c.registry, Tokens: tokens, ZoneTokens: zoneTokens, Zone: zone, Corefile: corefile,
 		ReadHeaderTimeout: time.Duration(cfg.DPServer.ReadHeaderTimeout), Log: c.log,
 		Bootstrap: generate.Config{
 			XDSHost: params.XDSHost, XDSPort: params.XDSPort, ConnectTimeout: time.Duration(params.XDSConnectTimeout),
@@ -184,11 +202,14 @@ func (c *ControlPlane) buildAPI(p *parts, zone resource.ZoneInfo, issuer *token.
 	cfg := &c.cfg
 	a := api.Config{
 		Store: p.store, Registry: c.registry, Issuer: issuer, Validator: validator, Zone: zone, Index: index, Log: c.log,
-		AuthnType: cfg.APIServer.Authn.Type, LocalhostIsAdmin: cfg.APIServer.Authn.LocalhostIsAdmin, DisableIssuer: !cfg.APIServer.Authn.Tokens.EnableIssuer,
-		Access: cfg.access(), CORSAllowedDomains: cfg.APIServer.CORSAllowedDomains, ReadOnly: cfg.APIServer.ReadOnly,
-		EffectiveConfig: func() any { return cfg },
-		BeforePut:       p.beforePut,
-		Warnings:        withoutEffect,
+		AuthnType: cfg.APIServer.Authn.Type, LocalhostIsAdmin: cfg.APIServer.Authn.LocalhostIsAdmin, Hardened: cfg.APIServer.Hardened,
+		DisableUserIssuer:      !cfg.APIServer.Authn.Tokens.EnableIssuer,
+		DisableDataplaneIssuer: !cfg.DPServer.Authn.DPProxy.DPToken.EnableIssuer,
+		DisableZoneIssuer:      !cfg.DPServer.Authn.ZoneProxy.ZoneToken.EnableIssuer,
+		Access:                 cfg.access(), CORSAllowedDomains: cfg.APIServer.CORSAllowedDomains, ReadOnly: cfg.APIServer.ReadOnly,
+		EffectiveConfig: func() any { return cfg.Effective() },
+		BeforePut:       c.beforePut(p.beforePut),
+		AfterPut:        c.warnWithoutEffect,
 		OnMeshCreate: func(_ context.Context, mesh *resource.Resource) ([]store.Op, error) {
 			return meshOps(p.ids, mesh)
 		},
@@ -204,20 +225,23 @@ func (c *ControlPlane) buildAPI(p *parts, zone resource.ZoneInfo, issuer *token.
 		}
 		a.HTTPSAddress = hostPort(cfg.APIServer.HTTPS.Interface, cfg.APIServer.HTTPS.Port)
 		a.TLS = &tls.Config{Certificates: []tls.Certificate{pair.Certificate}, MinVersion: tls.VersionTLS12}
+		if err := cfg.clientCerts(a.TLS); err != nil {
+			return err
+		}
 	}
 	var err error
 	p.api, err = api.New(a)
 	return err
 }
 
-// access turns the lists of the configuration into those of the API. Lists that cannot be configured, for nothing asks
-// for them yet, keep their defaults.
+// access turns the lists of the configuration into those of the API.
 func (c *Config) access() *api.Access {
 	out, s := api.DefaultAccess(), &c.Access.Static
 	out.AdminResources = api.List{Users: s.AdminResources.Users, Groups: s.AdminResources.Groups}
 	out.ControlPlaneMetadata = api.List{Users: s.ControlPlaneMetadata.Users, Groups: s.ControlPlaneMetadata.Groups}
 	out.GenerateDPToken = api.List{Users: s.GenerateDPToken.Users, Groups: s.GenerateDPToken.Groups}
 	out.GenerateUserToken = api.List{Users: s.GenerateUserToken.Users, Groups: s.GenerateUserToken.Groups}
+	out.GenerateZoneToken = api.List{Users: s.GenerateZoneToken.Users, Groups: s.GenerateZoneToken.Groups}
 	out.ViewConfigDump = api.List{Users: s.ViewConfigDump.Users, Groups: s.ViewConfigDump.Groups}
 	out.ViewStats = api.List{Users: s.ViewStats.Users, Groups: s.ViewStats.Groups}
 	out.ViewClusters = api.List{Users: s.ViewClusters.Users, Groups: s.ViewClusters.Groups}
@@ -264,8 +288,11 @@ func (p *parts) members(ready func(*parts)) []group.Member {
 		{Name: "topology", Run: p.topology.Run},
 		{Name: "services", Run: p.services.Run},
 		{Name: "hostnames", Run: p.names.Run},
+		{Name: "insights", Run: p.insights.Run},
 		{Name: "identity", Run: p.ids.Run},
 		{Name: "lifecycle", Run: p.lifecycle.Run},
+		{Name: "zone ingresses", Run: p.ingresses.Run},
+		{Name: "zone egresses", Run: p.egresses.Run},
 		{Name: "xds", Run: p.xds.Run},
 	}
 	if p.hds != nil {

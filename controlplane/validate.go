@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/kuma-dp/kuma-dp/controlplane/api"
+	"github.com/kuma-dp/kuma-dp/controlplane/xds"
 )
 
 // Validate returns everything that is wrong, each fault by the path of its field in the file.
@@ -16,10 +17,17 @@ func (c *Config) Validate() error {
 	f.oneOf("mode", c.Mode, modeZone, modeStandalone)
 	f.oneOf("access.type", c.Access.Type, accessStatic)
 	f.oneOf("store.type", c.Store.Type, StoreBolt, StoreMemory)
-	f.oneOf("apiServer.authn.type", c.APIServer.Authn.Type, api.AuthnTokens)
+	f.oneOf("apiServer.authn.type", c.APIServer.Authn.Type, api.AuthnTokens, api.AuthnAdminClientCerts)
 	f.oneOf("dpServer.authn.dpProxy.type", c.DPServer.Authn.DPProxy.Type, AuthnDPToken, AuthnNone)
-	if c.APIServer.Authn.Tokens.EnableIssuer != c.DPServer.Authn.DPProxy.DPToken.EnableIssuer {
-		f.add("dpServer.authn.dpProxy.dpToken.enableIssuer", "must be the same as apiServer.authn.tokens.enableIssuer: one issuer makes both kinds of tokens")
+	c.checkPublicKeys(&f)
+	if c.APIServer.HTTPS.TLSCAFile == "" && c.APIServer.Auth.ClientCertsDir == "" {
+		const need = "needs an authority: set apiServer.https.tlsCaFile or apiServer.auth.clientCertsDir"
+		if c.APIServer.Authn.Type == api.AuthnAdminClientCerts {
+			f.add("apiServer.authn.type", "adminClientCerts "+need)
+		}
+		if c.APIServer.HTTPS.RequireClientCert {
+			f.add("apiServer.https.requireClientCert", need)
+		}
 	}
 	if c.Multizone.Zone.GlobalAddress != "" {
 		f.add("multizone.zone.globalAddress", "joining a global control plane is not supported yet, leave it empty")
@@ -66,7 +74,12 @@ func (c *Config) Validate() error {
 		{"dpServer.hds.checkDefaults.interval", c.DPServer.HDS.CheckDefaults.Interval},
 		{"dpServer.hds.checkDefaults.noTrafficInterval", c.DPServer.HDS.CheckDefaults.NoTrafficInterval},
 		{"dpServer.hds.checkDefaults.timeout", c.DPServer.HDS.CheckDefaults.Timeout},
+		{"metrics.mesh.minResyncInterval", c.Metrics.Mesh.MinResyncInterval},
+		{"coreResources.status.meshServiceInterval", c.CoreResources.Status.MeshServiceInterval},
+		{"coreResources.status.meshMultiZoneServiceInterval", c.CoreResources.Status.MeshMultiZoneServiceInterval},
+		{"ipam.allocationInterval", c.IPAM.AllocationInterval},
 		{"meshService.deletionGracePeriod", c.MeshService.DeletionGracePeriod},
+		{"meshService.generationInterval", c.MeshService.GenerationInterval},
 		{"xdsServer.dataplaneDeregistrationDelay", c.XDSServer.DataplaneDeregistrationDelay},
 		{"xdsServer.dataplaneStatusFlushInterval", c.XDSServer.DataplaneStatusFlushInterval},
 	} {
@@ -75,6 +88,7 @@ func (c *Config) Validate() error {
 		}
 	}
 	for _, r := range []struct{ path, cidr string }{
+		{"dnsServer.CIDR", c.DNSServer.CIDR},
 		{"ipam.meshService.cidr", c.IPAM.MeshService.CIDR},
 		{"ipam.meshExternalService.cidr", c.IPAM.MeshExternalService.CIDR},
 		{"ipam.meshMultiZoneService.cidr", c.IPAM.MeshMultiZoneService.CIDR},
@@ -82,6 +96,12 @@ func (c *Config) Validate() error {
 		if p, err := netip.ParsePrefix(r.cidr); err != nil || !p.Addr().Is4() {
 			f.add(r.path, fmt.Sprintf("%q is no range of IPv4 addresses, such as 241.0.0.0/8", r.cidr))
 		}
+	}
+	if p := c.DNSServer.ServiceVIPPort; p == 0 || p > 65535 {
+		f.add("dnsServer.serviceVipPort", fmt.Sprintf("%d is not a port", p))
+	}
+	if !xds.IsDomain(c.DNSServer.Domain) {
+		f.add("dnsServer.domain", fmt.Sprintf("%q is no domain name", c.DNSServer.Domain))
 	}
 	if _, err := netip.ParseAddr(c.BootstrapServer.Params.AdminAddress); err != nil {
 		f.add("bootstrapServer.params.adminAddress", fmt.Sprintf("%q is not an IP address", c.BootstrapServer.Params.AdminAddress))

@@ -11,7 +11,7 @@ import (
 type BackendRef struct {
 	TargetRef
 	// Weight is the share among the refs of a rule; absent it is 1. A ref with weight 0 gets nothing.
-	Weight *uint32 `json:"weight,omitempty"`
+	Weight *uint32 `json:"weight,omitempty" k8s:"1"`
 	// Port chooses a section by the service's port.
 	Port *uint32 `json:"port,omitempty"`
 }
@@ -61,12 +61,12 @@ func (b BackendRef) Validate(f *resource.Faults, p resource.Path) {
 // is the oldest. It returns false when the service does not exist. The section of a port that the service does not have is
 // the port's decimal form; a ref without a port has no section.
 func (b BackendRef) Resolve(from *resource.Resource, resolver Resolver) (resource.Key, string, bool) {
-	found := newServices(from.Mesh, resolver)
+	found := indexOf(from.Mesh, resolver)
 	ref := b.TargetRef
 	ref.SectionName = ""
 	var oldest *resource.Resource
 	for _, place := range found.resolve(ref, from) {
-		r := found.get(place.key)
+		r := found.byKey[place.key]
 		if r != nil && (oldest == nil || r.CreationTime.Before(oldest.CreationTime)) {
 			oldest = r
 		}
@@ -82,14 +82,4 @@ func (b BackendRef) Resolve(from *resource.Resource, resolver Resolver) (resourc
 		section = strconv.FormatUint(uint64(*b.Port), 10)
 	}
 	return oldest.Key, section, true
-}
-
-// get returns nil for a service that does not exist, and for a mesh.
-func (s *services) get(key resource.Key) *resource.Resource {
-	for _, r := range s.all {
-		if r.Key == key {
-			return r
-		}
-	}
-	return nil
 }

@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 
@@ -9,8 +10,18 @@ import (
 
 // ToRules are the parts of Rules that depend only on the matched policies and the services, not on the proxy.
 type ToRules struct {
-	To          []SubsetRule
+	To []SubsetRule
+	// Tagged tells that there are items for outbounds made from tags, also when To was not asked for.
+	Tagged      bool
 	ToResources []ResourceRule
+
+	// How the rules were made, for BuildToAfter: the matched policies, and their items in ascending precedence with the
+	// places that each means to the index.
+	entries []*entry
+	items   []*toItem
+	places  [][]place
+	index   *Index
+	tagged  map[string]madeTagged
 }
 
 // Build returns what the matched policies of one kind, as Matched returns them, mean for dp. It is BuildTo and BuildFrom
@@ -25,40 +36,46 @@ func Build(kind Kind, dp *resource.Resource, matched []*Match, resolver Resolver
 	if err != nil {
 		return nil, err
 	}
-	rules.To, rules.ToResources = to.To, to.ToResources
+	rules.SetTo(to)
 	return rules, nil
 }
 
 // BuildTo returns the rules of `to` items. They are the same for every proxy with the same matched policies, as long as
-// the mesh has the same services, so that a caller can keep them; they must not be changed. Rules for outbounds made from
-// tags are computed for every mode of the mesh; in mode Exclusive nobody asks for them.
+// the mesh has the same services, so that a caller can keep them; they must not be changed.
 func BuildTo(kind Kind, matched []*Match, resolver Resolver) (*ToRules, error) {
-	var legacy []tagItem
-	var items []toItem
-	var found *services
-	for _, m := range matched {
-		for i, item := range m.spec.ToItems() {
-			if found == nil {
-				found = newServices(m.Policy.Mesh, resolver)
-			}
-			if t, ok := tagItemOf(item, m.Policy); ok {
-				legacy = append(legacy, t)
-			}
-			items = append(items, toItem{
-				ranked: m.rank, ref: item.TargetRef, conf: item.Conf, index: i, places: found.resolve(item.TargetRef, m.Policy),
-			})
+	return BuildToAfter(nil, kind, matched, resolver, true)
+}
+
+// BuildToAfter is BuildTo that takes over what it can from earlier rules of the kind, which may be nil; the result is the
+// same. Without byTags it leaves out the rules for outbounds made from tags, for which nobody asks in mode Exclusive.
+func BuildToAfter(earlier *ToRules, kind Kind, matched []*Match, resolver Resolver, byTags bool) (*ToRules, error) {
+	out := &ToRules{entries: make([]*entry, len(matched))}
+	if earlier == nil {
+		earlier = &ToRules{}
+	}
+	n := 0
+	for i, m := range matched {
+		out.entries[i] = m.entry
+		n += len(m.entry.tagged)
+	}
+	out.Tagged = n > 0
+	if byTags {
+		tagged := make([]*tagItem, 0, n)
+		for _, m := range matched {
+			tagged = append(tagged, m.entry.tagged...)
+		}
+		if err := out.addTagged(kind, tagged, earlier); err != nil {
+			return nil, fmt.Errorf("build to rules of %s: %w", kind.Descriptor.Kind, err)
 		}
 	}
-	slices.SortStableFunc(items, func(a, b toItem) int { return a.compareItem(b.ranked, a.ref, b.ref) })
-	to, err := toRules(kind, legacy)
-	if err != nil {
-		return nil, fmt.Errorf("build to rules of %s: %w", kind.Descriptor.Kind, err)
+	if len(matched) == 0 {
+		return out, nil
 	}
-	resources, err := resourceRules(kind, items)
-	if err != nil {
+	out.index = indexOf(matched[0].Policy.Mesh, resolver)
+	if err := out.addResources(kind, earlier); err != nil {
 		return nil, fmt.Errorf("build resource rules of %s: %w", kind.Descriptor.Kind, err)
 	}
-	return &ToRules{To: to, ToResources: resources}, nil
+	return out, nil
 }
 
 // BuildFrom returns the rules of `from` items for each selected inbound and of the kind's own default; To and ToResources
@@ -66,14 +83,18 @@ func BuildTo(kind Kind, matched []*Match, resolver Resolver) (*ToRules, error) {
 func BuildFrom(kind Kind, dp *resource.Resource, matched []*Match) (*Rules, error) {
 	rules := &Rules{Kind: kind.Descriptor.Kind}
 	if spec, ok := dp.Spec.(*resource.Dataplane); ok && spec.Networking != nil {
-		if err := rules.addInbounds(kind, spec.Networking.Inbound, matched); err != nil {
+		b := fromBuilder{kind: kind, matched: matched, from: map[string][]SubsetRule{}, to: map[string][]SubsetRule{}}
+		if err := b.inbounds(rules, spec.Networking.Inbound); err != nil {
 			return nil, fmt.Errorf("build from rules of %s for %s: %w", kind.Descriptor.Kind, dp.Key, err)
+		}
+		if err := b.listeners(rules); err != nil {
+			return nil, fmt.Errorf("build rules of %s for the listeners of %s: %w", kind.Descriptor.Kind, dp.Key, err)
 		}
 	}
 	var single SingleRule
 	var confs []any
 	for _, m := range matched {
-		if conf := m.spec.Default(); conf != nil {
+		if conf := m.entry.single; conf != nil {
 			confs = append(confs, conf)
 			single.Origin = append(single.Origin, m.Policy)
 		}
@@ -89,36 +110,98 @@ func BuildFrom(kind Kind, dp *resource.Resource, matched []*Match) (*Rules, erro
 	return rules, nil
 }
 
-// addInbounds gives every selected inbound its rules; inbounds that the same policies select share them.
-func (r *Rules) addInbounds(kind Kind, inbounds []*resource.Inbound, matched []*Match) error {
-	done := map[string][]SubsetRule{}
+// fromBuilder makes the rules of inbounds and listeners; those that the same policies select share them.
+type fromBuilder struct {
+	kind     Kind
+	matched  []*Match
+	from, to map[string][]SubsetRule
+}
+
+func (b *fromBuilder) inbounds(r *Rules, inbounds []*resource.Inbound) error {
 	for _, in := range inbounds {
-		var by []int
-		var items []tagItem
-		for i, m := range matched {
-			if !slices.Contains(m.Inbounds, in) {
-				continue
-			}
-			by = append(by, i)
-			for _, item := range m.spec.FromItems() {
-				if t, ok := tagItemOf(item, m.Policy); ok {
-					items = append(items, t)
-				}
-			}
-		}
+		by := b.selecting(func(m *Match) bool { return slices.Contains(m.Inbounds, in) })
 		if len(by) == 0 {
 			continue
 		}
-		key := join(by)
-		rules, ok := done[key]
-		if !ok {
-			var err error
-			if rules, err = fromRules(kind, items); err != nil {
-				return err
-			}
-			done[key] = rules
+		rules, err := b.fromRules(by)
+		if err != nil {
+			return err
 		}
 		r.From = append(r.From, InboundRules{Inbound: in, Rules: rules})
 	}
 	return nil
+}
+
+// listeners gives every selected listener its rules. Clients are told apart by port: a policy that selects one listener of
+// a port acts on all of it.
+func (b *fromBuilder) listeners(r *Rules) error {
+	var all []*resource.GatewayListener
+	for _, m := range b.matched {
+		for _, l := range m.Listeners {
+			if !slices.Contains(all, l) {
+				all = append(all, l)
+			}
+		}
+	}
+	slices.SortStableFunc(all, func(a, b *resource.GatewayListener) int {
+		return cmp.Or(cmp.Compare(a.Port, b.Port), cmp.Compare(a.Hostname, b.Hostname))
+	})
+	for _, l := range all {
+		from, err := b.fromRules(b.selecting(func(m *Match) bool {
+			return slices.ContainsFunc(m.Listeners, func(o *resource.GatewayListener) bool { return o.Port == l.Port })
+		}))
+		if err != nil {
+			return err
+		}
+		to, err := b.toRules(b.selecting(func(m *Match) bool { return slices.Contains(m.Listeners, l) }))
+		if err != nil {
+			return err
+		}
+		r.Listeners = append(r.Listeners, ListenerRules{Listener: l, From: from, To: to})
+	}
+	return nil
+}
+
+// selecting returns the indices of the matched policies that select a place.
+func (b *fromBuilder) selecting(selects func(*Match) bool) []int {
+	var by []int
+	for i, m := range b.matched {
+		if selects(m) {
+			by = append(by, i)
+		}
+	}
+	return by
+}
+
+func (b *fromBuilder) fromRules(by []int) ([]SubsetRule, error) {
+	var items []*tagItem
+	var with []int
+	for _, i := range by {
+		if own := b.matched[i].entry.from; len(own) > 0 {
+			items, with = append(items, own...), append(with, i)
+		}
+	}
+	return once(b.from, with, func() ([]SubsetRule, error) { return fromRules(b.kind, items) })
+}
+
+func (b *fromBuilder) toRules(by []int) ([]SubsetRule, error) {
+	return once(b.to, by, func() ([]SubsetRule, error) {
+		var items []*tagItem
+		for _, i := range by {
+			items = append(items, b.matched[i].entry.tagged...)
+		}
+		var out ToRules
+		err := out.addTagged(b.kind, items, &ToRules{})
+		return out.To, err
+	})
+}
+
+func once(done map[string][]SubsetRule, by []int, build func() ([]SubsetRule, error)) ([]SubsetRule, error) {
+	key := join(by)
+	if rules, ok := done[key]; ok {
+		return rules, nil
+	}
+	rules, err := build()
+	done[key] = rules
+	return rules, err
 }

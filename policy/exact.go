@@ -2,6 +2,10 @@ package policy
 
 import "slices"
 
+// maxPairs bounds the pairs of a rule and an item to look at; beyond it the rules count as inexact too. Whoever may write a
+// policy must not be able to keep the control plane busy.
+const maxPairs = 1 << 17
+
 // maxCoverSteps bounds the search for earlier rules that cover a region; beyond it the rules count as inexact, which is
 // safe.
 const maxCoverSteps = 1 << 20
@@ -12,6 +16,9 @@ const maxCoverSteps = 1 << 20
 // because no earlier rule takes them, and where the item would change the conf. Items can be tried one by one: if several
 // together change a field, the last of them to write it changes it alone.
 func (s *subsets) exact(rules []groupRule) (bool, error) {
+	if len(rules)*len(s.items) > maxPairs {
+		return false, nil
+	}
 	c := newCover(rules)
 	for n, rule := range rules {
 		for i, item := range s.items {
@@ -23,11 +30,11 @@ func (s *subsets) exact(rules []groupRule) (bool, error) {
 				continue
 			}
 			with := slices.Sorted(slices.Values(append(slices.Clone(rule.chosen), i)))
-			full, err := s.mergeInto(nil, with)
+			full, err := s.merge(with)
 			if err != nil {
 				return false, err
 			}
-			if !sameConf(full.Conf, rule.Conf) && !c.byMany(region, c.rules[:n]) {
+			if !sameConf(full.confs[0], rule.Conf) && !c.byMany(region, c.rules[:n]) {
 				return false, nil
 			}
 		}
@@ -36,7 +43,7 @@ func (s *subsets) exact(rules []groupRule) (bool, error) {
 }
 
 // within returns the matchers of what has ms and belongs to t.
-func (t tagItem) within(ms []Matcher) []Matcher {
+func (t *tagItem) within(ms []Matcher) []Matcher {
 	out := slices.Clone(ms)
 	for k, v := range t.tags {
 		if m := (Matcher{Key: k, Value: v}); !slices.Contains(out, m) {

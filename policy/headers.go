@@ -11,8 +11,10 @@ type HeaderModifier struct {
 
 // HeaderValue is a header with its value; commas in the value separate several of them.
 type HeaderValue struct {
-	Name  string `json:"name"`
-	Value string `json:"value"`
+	// Name is the header, in lower case.
+	Name string `json:"name" schema:"required"`
+	// Value is its value.
+	Value string `json:"value" schema:"required"`
 }
 
 // maxHeaders is the schema's limit of each list.

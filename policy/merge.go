@@ -7,15 +7,26 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"sync"
 )
 
 // merge folds confs of ascending precedence into one (contract policies.md §4.4): objects deeply, scalars and lists
 // replace, an absent field keeps the older value, lists named append* are joined. The result has one element, except for
 // confs that name hostnames: these are merged per hostname. A single conf may come back as it is: confs are immutable.
 func merge(kind Kind, confs []any) ([]any, error) {
-	if len(confs) == 1 && !isRoute(confs[0]) {
-		return confs, nil
+	if !isRoute(confs[0]) {
+		if len(confs) == 1 {
+			return confs, nil
+		}
+		if merged, ok := mergeStructs(kind, confs); ok {
+			return []any{merged}, nil
+		}
 	}
+	return mergeJSON(kind, confs)
+}
+
+// mergeJSON is merge for confs of every type.
+func mergeJSON(kind Kind, confs []any) ([]any, error) {
 	objects := make([]object, len(confs))
 	for i, c := range confs {
 		o, err := toObject(c)
@@ -63,9 +74,20 @@ func toObject(conf any) (object, error) {
 	return o, dec.Decode(&o)
 }
 
+// routes remembers isRoute by type.
+var routes sync.Map // reflect.Type → bool
+
 // isRoute tells whether a conf needs the treatment of routes even when it is alone.
 func isRoute(conf any) bool {
 	t := reflect.TypeOf(conf)
+	known, ok := routes.Load(t)
+	if !ok {
+		known, _ = routes.LoadOrStore(t, isRouteType(t))
+	}
+	return known.(bool)
+}
+
+func isRouteType(t reflect.Type) bool {
 	for t.Kind() == reflect.Pointer {
 		t = t.Elem()
 	}

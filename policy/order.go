@@ -9,13 +9,26 @@ import (
 
 // kindOrder is the precedence of a targetRef's kind (contract policies.md §4.3).
 func kindOrder(kind string) int {
-	order := []string{
-		Mesh, MeshSubset, MeshGateway, MeshService, MeshExternalService, MeshMultiZoneService, MeshServiceSubset, MeshHTTPRoute,
+	switch kind {
+	case Mesh, "":
+		return 1
+	case MeshSubset:
+		return 2
+	case MeshGateway:
+		return 3
+	case MeshService:
+		return 4
+	case MeshExternalService:
+		return 5
+	case MeshMultiZoneService:
+		return 6
+	case MeshServiceSubset:
+		return 7
+	case MeshHTTPRoute:
+		return 8
+	default:
+		return 0
 	}
-	if kind == "" {
-		kind = Mesh
-	}
-	return slices.Index(order, kind) + 1
 }
 
 func originOrder(labels map[string]string) int {
@@ -66,14 +79,15 @@ func (a ranked) compare(b ranked) int {
 	)
 }
 
-// compareItem orders `to` items of real services from low to high precedence; items of one policy keep their order.
-func (a ranked) compareItem(b ranked, aRef, bRef TargetRef) int {
+// compareItems orders `to` items of real services from low to high precedence; items of one policy that are equal keep
+// their order.
+func compareItems(a, b *toItem) int {
 	return cmp.Or(
 		cmp.Compare(a.top, b.top),
 		cmp.Compare(a.origin, b.origin),
 		cmp.Compare(a.role, b.role),
-		cmp.Compare(kindOrder(aRef.Kind), kindOrder(bRef.Kind)),
-		cmp.Compare(sectionOrder(aRef), sectionOrder(bRef)),
+		cmp.Compare(a.kind, b.kind),
+		cmp.Compare(a.section, b.section),
 		cmp.Compare(b.name, a.name),
 		cmp.Compare(b.policy.Name, a.policy.Name),
 	)

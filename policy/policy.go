@@ -10,6 +10,9 @@ type Kind struct {
 	Descriptor *resource.Descriptor
 	// NewConf returns a pointer to an empty conf struct, into which merged confs are decoded.
 	NewConf func() any
+	// NoShadow kinds never show what a policy with the label kuma.io/effect: shadow would do (contract
+	// effects-security.md §MeshTLS).
+	NoShadow bool
 }
 
 // Targeted is implemented by every policy spec.
@@ -33,14 +36,22 @@ type Item struct {
 
 // TargetRef selects proxies, clients or destinations (contract policies.md §3.1).
 type TargetRef struct {
-	Kind        string            `json:"kind,omitempty"`
-	Name        string            `json:"name,omitempty"`
-	Tags        map[string]string `json:"tags,omitempty"`
-	Labels      map[string]string `json:"labels,omitempty"`
-	Namespace   string            `json:"namespace,omitempty"`
-	SectionName string            `json:"sectionName,omitempty"`
-	ProxyTypes  []string          `json:"proxyTypes,omitempty"`
-	Mesh        string            `json:"mesh,omitempty"`
+	// Kind is what is selected, see the table of the kind.
+	Kind string `json:"kind,omitempty"`
+	// Name is the name of the object.
+	Name string `json:"name,omitempty"`
+	// Tags are tags that the proxy must have; the value "*" is any.
+	Tags map[string]string `json:"tags,omitempty"`
+	// Labels are labels that the object must have, instead of a name.
+	Labels map[string]string `json:"labels,omitempty"`
+	// Namespace is the object's on Kubernetes, the policy's own when absent.
+	Namespace string `json:"namespace,omitempty"`
+	// SectionName is a port of the service, by name or number.
+	SectionName string `json:"sectionName,omitempty"`
+	// ProxyTypes is Sidecar, Gateway, or both when absent.
+	ProxyTypes []string `json:"proxyTypes,omitempty"`
+	// Mesh is reserved.
+	Mesh string `json:"mesh,omitempty"`
 }
 
 // Kinds of TargetRef.
@@ -60,6 +71,26 @@ const (
 	ProxySidecar = "Sidecar"
 	ProxyGateway = "Gateway"
 )
+
+// Routed is implemented by the specs of routes of requests, which other policies may name as their top-level targetRef.
+type Routed interface {
+	Targeted
+	// RouteRules returns the rules of all items, in the order of the policy.
+	RouteRules() []RouteRule
+}
+
+// RouteRule is one rule of a route.
+type RouteRule struct {
+	// To is the destination of the item that the rule belongs to.
+	To TargetRef
+	// Hash names the rule's matches, which Matches holds.
+	Hash    string
+	Matches any
+}
+
+// RuleMatchesHash is the key of the tag by which the rules of route-scoped policies name a rule of a route (contract
+// policies.md §4.6).
+const RuleMatchesHash = "__rule-matches-hash__"
 
 // Resolver finds the service objects that a `to` item means. The topology implements it.
 type Resolver interface {

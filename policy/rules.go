@@ -1,6 +1,10 @@
 package policy
 
-import "github.com/kuma-dp/kuma-dp/resource"
+import (
+	"slices"
+
+	"github.com/kuma-dp/kuma-dp/resource"
+)
 
 // Rules are what the policies of one kind mean for one proxy (contract policies.md §4, the answer of `_rules`).
 // Confs are pointers to the kind's conf struct, as Kind.NewConf makes them.
@@ -9,19 +13,44 @@ type Rules struct {
 	// From holds, for every inbound that a policy selects, the rules by client; an inbound that is absent here is not
 	// selected by any policy of the kind, one with no rules is selected but says nothing.
 	From []InboundRules
+	// Listeners holds the same for the selected listeners of a builtin gateway, by port and hostname.
+	Listeners []ListenerRules
 	// To are the older rules by tags, for outbounds made from kuma.io/service.
 	To []SubsetRule
+	// Tagged tells that policies have items for such outbounds, also where To is left out: nobody asks for it in mode
+	// Exclusive.
+	Tagged bool
 	// ToResources are the rules for outbounds made from real services.
 	ToResources []ResourceRule
 	// Single is the result of a kind without to and from; nil when no policy applies.
-	Single   *SingleRule
+	Single *SingleRule
+	// Warnings are about policies that name what does not exist.
 	Warnings []string
+	// Policies are those that the rules come from, in ascending precedence; nil unless somebody asked for them.
+	Policies []*Match
+
+	// sorted tells that ToResources are in the order of compareRules, as SetTo leaves them.
+	sorted bool
+}
+
+// SetTo sets To, Tagged and ToResources.
+func (r *Rules) SetTo(to *ToRules) {
+	r.To, r.Tagged, r.ToResources, r.sorted = to.To, to.Tagged, to.ToResources, true
 }
 
 // InboundRules are the from rules of one inbound, first match wins.
 type InboundRules struct {
 	Inbound *resource.Inbound
 	Rules   []SubsetRule
+}
+
+// ListenerRules are those of one listener of a builtin gateway.
+type ListenerRules struct {
+	Listener *resource.GatewayListener
+	// From are the rules by client, the same for all listeners of a port; first match wins.
+	From []SubsetRule
+	// To are the rules by tags of the policies that select this listener.
+	To []SubsetRule
 }
 
 // Matcher is one tag of a subset of clients or services.
@@ -78,6 +107,16 @@ func (r *Rules) ForInbound(in *resource.Inbound) ([]SubsetRule, bool) {
 // decimal number when it has none.
 func (r *Rules) ForService(service resource.Key, section string) []any {
 	if r == nil {
+		return nil
+	}
+	if r.sorted {
+		for _, p := range []place{
+			{service, section}, {key: service}, {key: resource.Key{Kind: resource.KindMesh, Name: service.Mesh}},
+		} {
+			if i, ok := slices.BinarySearchFunc(r.ToResources, p, comparePlace); ok {
+				return r.ToResources[i].Conf
+			}
+		}
 		return nil
 	}
 	var whole, mesh []any

@@ -110,7 +110,7 @@ func naive(items []policy.Entry[conf], client map[string]string) any {
 	return out
 }
 
-func text(t testing.TB, v any) string {
+func text(t rapid.TB, v any) string {
 	t.Helper()
 	data, err := json.Marshal(v)
 	if err != nil {

@@ -14,13 +14,14 @@ type place struct {
 	section string
 }
 
-// toItem is a `to` item with its policy's rank and what it means.
+// toItem is a `to` item with its policy's rank, and the precedence of its kind and section.
 type toItem struct {
 	ranked
-	ref    TargetRef
-	conf   any
-	index  int
-	places []place
+	kind, section int
+
+	ref   TargetRef
+	conf  any
+	index int
 }
 
 // identity is how references by name find services (contract policies.md §1.6).
@@ -29,31 +30,64 @@ type identity struct {
 	zone, namespace, name string
 }
 
-// services finds the services of one mesh.
-type services struct {
+// label is one label of the services of a kind.
+type label struct {
+	kind       resource.Kind
+	key, value string
+}
+
+// Index finds the services of one mesh. It is a Resolver that answers BuildTo faster than others, which it makes an index
+// of each time. It is immutable and safe for concurrent use.
+type Index struct {
 	mesh string
 	all  []*resource.Resource
 	// byIdentity holds the first of equal ones, in the order of names.
 	byIdentity map[identity]*resource.Resource
+	byKey      map[resource.Key]*resource.Resource
+	byLabel    map[label][]*resource.Resource
 }
 
-func newServices(mesh string, resolver Resolver) *services {
-	s := &services{mesh: mesh, byIdentity: map[identity]*resource.Resource{}}
-	if resolver == nil {
-		return s
+// NewIndex makes the Index of a mesh with these services, which are in the order of their names.
+func NewIndex(mesh string, all []*resource.Resource) *Index {
+	s := &Index{
+		mesh: mesh, all: all, byIdentity: make(map[identity]*resource.Resource, len(all)),
+		byKey: make(map[resource.Key]*resource.Resource, len(all)), byLabel: map[label][]*resource.Resource{},
 	}
-	s.all = resolver.Services(mesh)
-	for _, r := range s.all {
+	for _, r := range all {
+		s.byKey[r.Key] = r
 		id := identity{r.Kind, r.Labels[resource.LabelZone], r.Labels[resource.LabelNamespace], r.DisplayName()}
 		if s.byIdentity[id] == nil {
 			s.byIdentity[id] = r
+		}
+		for k, v := range r.Labels {
+			l := label{r.Kind, k, v}
+			s.byLabel[l] = append(s.byLabel[l], r)
 		}
 	}
 	return s
 }
 
+// indexOf returns the resolver itself where it is the Index of the mesh.
+func indexOf(mesh string, resolver Resolver) *Index {
+	if s, ok := resolver.(*Index); ok && s.mesh == mesh {
+		return s
+	}
+	if resolver == nil {
+		return NewIndex(mesh, nil)
+	}
+	return NewIndex(mesh, resolver.Services(mesh))
+}
+
+// Services implements Resolver.
+func (s *Index) Services(mesh string) []*resource.Resource {
+	if mesh != s.mesh {
+		return nil
+	}
+	return s.all
+}
+
 // resolve returns the places that an item means (contract policies.md §4.6 step 1); none when nothing fits.
-func (s *services) resolve(ref TargetRef, policy *resource.Resource) []place {
+func (s *Index) resolve(ref TargetRef, policy *resource.Resource) []place {
 	switch ref.Kind {
 	case Mesh, "":
 		return []place{{key: resource.Key{Kind: resource.KindMesh, Name: s.mesh}}}
@@ -81,10 +115,17 @@ func (s *services) resolve(ref TargetRef, policy *resource.Resource) []place {
 	return []place{{key: r.Key, section: ref.SectionName}}
 }
 
-func (s *services) labelled(kind resource.Kind, labels map[string]string, section string) []place {
+func (s *Index) labelled(kind resource.Kind, labels map[string]string, section string) []place {
+	var fewest []*resource.Resource
+	first := true
+	for k, v := range labels {
+		if own := s.byLabel[label{kind, k, v}]; first || len(own) < len(fewest) {
+			fewest, first = own, false
+		}
+	}
 	var out []place
-	for _, r := range s.all {
-		if r.Kind == kind && hasLabels(r.Labels, labels) {
+	for _, r := range fewest {
+		if hasLabels(r.Labels, labels) {
 			out = append(out, place{key: r.Key, section: section})
 		}
 	}
@@ -102,7 +143,10 @@ func hasLabels(have, want map[string]string) bool {
 
 // legacy reads a name of the older Kubernetes form, <name>_<namespace>_svc or <name>_<namespace>_svc_<port>, whose port
 // becomes a section when the service has it. It returns false for a name of another form.
-func (s *services) legacy(name string) ([]place, bool) {
+func (s *Index) legacy(name string) ([]place, bool) {
+	if !strings.Contains(name, "_") {
+		return nil, false
+	}
 	parts := strings.Split(name, "_")
 	if len(parts) != 3 && len(parts) != 4 || parts[2] != "svc" {
 		return nil, false
@@ -123,52 +167,22 @@ func (s *services) legacy(name string) ([]place, bool) {
 }
 
 // section returns the name of a service's port, "" when it has no such port.
-func (s *services) section(key resource.Key, port uint32) string {
-	for _, r := range s.all {
-		spec, ok := r.Spec.(*resource.MeshService)
-		if !ok || r.Key != key {
-			continue
-		}
-		i := slices.IndexFunc(spec.Ports, func(p resource.ServicePort) bool { return p.Port == port })
-		if i >= 0 {
+func (s *Index) section(key resource.Key, port uint32) string {
+	r := s.byKey[key]
+	if r == nil {
+		return ""
+	}
+	switch spec := r.Spec.(type) {
+	case *resource.MeshService:
+		if i := slices.IndexFunc(spec.Ports, func(p resource.ServicePort) bool { return p.Port == port }); i >= 0 {
 			return spec.Ports[i].Section()
+		}
+	case *resource.MeshMultiZoneService:
+		for _, p := range spec.Ports {
+			if own := p.ServicePort(); own.Port == port {
+				return own.Section()
+			}
 		}
 	}
 	return ""
-}
-
-// resourceRules is contract policies.md §4.6 step 2. Items come in ascending precedence; a rule's place in the result is
-// that of the first item that names its target.
-func resourceRules(kind Kind, items []toItem) ([]ResourceRule, error) {
-	var targets []place
-	for _, item := range items {
-		for _, p := range item.places {
-			if !slices.Contains(targets, p) {
-				targets = append(targets, p)
-			}
-		}
-	}
-	var out []ResourceRule
-	for _, target := range targets {
-		rule := ResourceRule{Target: target.key, Section: target.section}
-		var confs []any
-		for _, item := range items {
-			if slices.ContainsFunc(item.places, func(p place) bool { return p.covers(target) }) {
-				confs = append(confs, item.conf)
-				rule.Origin = append(rule.Origin, RuleOrigin{Policy: item.policy, Index: item.index})
-			}
-		}
-		merged, err := merge(kind, confs)
-		if err != nil {
-			return nil, err
-		}
-		rule.Conf = merged
-		out = append(out, rule)
-	}
-	return out, nil
-}
-
-// covers tells whether what is said of p holds for target too.
-func (p place) covers(target place) bool {
-	return p.key.Kind == resource.KindMesh || p.key == target.key && (p.section == "" || p.section == target.section)
 }

@@ -2,16 +2,19 @@ package policy
 
 // Entry is one element of `to` or `from` of a kind with conf C.
 type Entry[C any] struct {
-	TargetRef TargetRef `json:"targetRef"`
+	TargetRef TargetRef `json:"targetRef" schema:"required"`
 	Default   C         `json:"default"`
 }
 
 // ToFromSpec is the body of kinds with both lists. A kind embeds one of ToFromSpec, ToSpec, FromSpec and SingleSpec in its
 // Spec and adds Validate and CheckSchema; the rest of Targeted comes from here.
 type ToFromSpec[C any] struct {
+	// TargetRef is the proxies that the policy is for, the whole mesh when absent.
 	TargetRef *TargetRef `json:"targetRef,omitempty"`
-	To        []Entry[C] `json:"to,omitempty"`
-	From      []Entry[C] `json:"from,omitempty"`
+	// To is rules for what these proxies send, by destination.
+	To []Entry[C] `json:"to,omitempty"`
+	// From is rules for what they receive, by client.
+	From []Entry[C] `json:"from,omitempty"`
 }
 
 // Target implements Targeted.
@@ -28,8 +31,10 @@ func (*ToFromSpec[C]) Default() any { return nil }
 
 // ToSpec is the body of kinds for outgoing traffic only.
 type ToSpec[C any] struct {
+	// TargetRef is the proxies that the policy is for, the whole mesh when absent.
 	TargetRef *TargetRef `json:"targetRef,omitempty"`
-	To        []Entry[C] `json:"to,omitempty"`
+	// To is rules for what these proxies send, by destination.
+	To []Entry[C] `json:"to,omitempty"`
 }
 
 // Target implements Targeted.
@@ -46,8 +51,10 @@ func (*ToSpec[C]) Default() any { return nil }
 
 // FromSpec is the body of kinds for incoming traffic only.
 type FromSpec[C any] struct {
+	// TargetRef is the proxies that the policy is for, the whole mesh when absent.
 	TargetRef *TargetRef `json:"targetRef,omitempty"`
-	From      []Entry[C] `json:"from,omitempty"`
+	// From is rules for what these proxies receive, by client.
+	From []Entry[C] `json:"from,omitempty"`
 }
 
 // Target implements Targeted.
@@ -64,8 +71,10 @@ func (*FromSpec[C]) Default() any { return nil }
 
 // SingleSpec is the body of kinds without lists.
 type SingleSpec[C any] struct {
+	// TargetRef is the proxies that the policy is for, the whole mesh when absent.
 	TargetRef *TargetRef `json:"targetRef,omitempty"`
-	Conf      C          `json:"default"`
+	// Conf is what is done to them.
+	Conf C `json:"default"`
 }
 
 // Target implements Targeted.

@@ -47,7 +47,7 @@ func tagItemOf(item Item, policy *resource.Resource) (tagItem, bool) {
 }
 
 // intersects tells whether something can belong to both subsets.
-func (t tagItem) intersects(other tagItem) bool {
+func (t *tagItem) intersects(other *tagItem) bool {
 	for k, v := range t.tags {
 		if w, ok := other.tags[k]; ok && w != v {
 			return false
@@ -57,7 +57,7 @@ func (t tagItem) intersects(other tagItem) bool {
 }
 
 // contains tells whether everything that has the matchers belongs to t.
-func (t tagItem) contains(ms []Matcher) bool {
+func (t *tagItem) contains(ms []Matcher) bool {
 	for k, v := range t.tags {
 		if !slices.Contains(ms, Matcher{Key: k, Value: v}) {
 			return false
@@ -67,7 +67,7 @@ func (t tagItem) contains(ms []Matcher) bool {
 }
 
 // meets tells whether something that has the matchers can belong to t.
-func (t tagItem) meets(ms []Matcher) bool {
+func (t *tagItem) meets(ms []Matcher) bool {
 	for _, m := range ms {
 		v, ok := t.tags[m.Key]
 		if ok && (v == m.Value) == m.Not {
@@ -80,17 +80,17 @@ func (t tagItem) meets(ms []Matcher) bool {
 // subsets makes rules from items in ascending precedence.
 type subsets struct {
 	kind  Kind
-	items []tagItem
+	items []*tagItem
 	// merged remembers confs by the set of items that made them.
-	merged map[string]*SubsetRule
+	merged map[string]*mergedConf
 }
 
 // fromRules is contract policies.md §4.5 with negations. The clique rules of Kuma leave some clients with a rule that
 // forgets an item which selects them: a client that has tags of two disjoint groups meets the rule of one. Where that
 // would change what such a client is told, the exact rules of connected components take their place, so that the first
 // rule that matches is always the merge of all items that select the client.
-func fromRules(kind Kind, items []tagItem) ([]SubsetRule, error) {
-	s := &subsets{kind: kind, items: items, merged: map[string]*SubsetRule{}}
+func fromRules(kind Kind, items []*tagItem) ([]SubsetRule, error) {
+	s := &subsets{kind: kind, items: items, merged: map[string]*mergedConf{}}
 	groups, err := s.cliques()
 	if err != nil {
 		return nil, err
@@ -119,43 +119,20 @@ func fromRules(kind Kind, items []tagItem) ([]SubsetRule, error) {
 	return out, nil
 }
 
-// toRules is contract policies.md §4.5 without negations, for outbounds made from tags.
-func toRules(kind Kind, items []tagItem) ([]SubsetRule, error) {
-	if countKeys(items) > 1 {
-		return fromRules(kind, items)
-	}
-	s := &subsets{kind: kind, items: items, merged: map[string]*SubsetRule{}}
-	var out []SubsetRule
-	all := make([]int, len(items))
-	for i := range all {
-		all[i] = i
-	}
-	for _, item := range items {
-		ms := []Matcher{}
-		for k, v := range item.tags {
-			ms = append(ms, Matcher{Key: k, Value: v})
-		}
-		if slices.ContainsFunc(out, func(r SubsetRule) bool { return slices.Equal(r.Matchers, ms) }) {
-			continue
-		}
-		rule, err := s.mergeInto(ms, s.containing(all, ms))
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, rule)
-	}
-	slices.SortStableFunc(out, func(a, b SubsetRule) int { return cmp.Compare(len(b.Matchers), len(a.Matchers)) })
-	return out, nil
-}
-
-func countKeys(items []tagItem) int {
-	keys := map[string]bool{}
+// countKeys counts the distinct keys of items, up to two.
+func countKeys(items []*tagItem) int {
+	n, only := 0, ""
 	for _, item := range items {
 		for k := range item.tags {
-			keys[k] = true
+			switch {
+			case n == 0:
+				n, only = 1, k
+			case k != only:
+				return 2
+			}
 		}
 	}
-	return len(keys)
+	return n
 }
 
 // containing returns those of a group's items that contain the matchers, in order. No item of another group can contain
@@ -189,11 +166,14 @@ func (s *subsets) rules(groups [][]int) ([]groupRule, error) {
 			if len(chosen) == 0 {
 				continue
 			}
-			rule, err := s.mergeInto(ms, chosen)
+			merged, err := s.merge(chosen)
 			if err != nil {
 				return nil, err
 			}
-			if out = append(out, groupRule{rule, chosen, group}); len(out) > maxSubsets {
+			for _, rule := range merged.rules(ms) {
+				out = append(out, groupRule{rule, chosen, group})
+			}
+			if len(out) > maxSubsets {
 				return nil, ErrTooManySubsets
 			}
 		}
@@ -202,27 +182,22 @@ func (s *subsets) rules(groups [][]int) ([]groupRule, error) {
 	return out, nil
 }
 
-// mergeInto makes the rule of a subset from the items with the given indices.
-func (s *subsets) mergeInto(ms []Matcher, chosen []int) (SubsetRule, error) {
+// merge makes the conf of the items with the given indices.
+func (s *subsets) merge(chosen []int) (*mergedConf, error) {
 	key := join(chosen)
-	done := s.merged[key]
-	if done == nil {
-		done = &SubsetRule{}
-		confs := make([]any, len(chosen))
-		for i, c := range chosen {
-			confs[i] = s.items[c].conf
-			if p := s.items[c].policy; !slices.Contains(done.Origin, p) {
-				done.Origin = append(done.Origin, p)
-			}
-		}
-		conf, err := mergeOne(s.kind, confs)
-		if err != nil {
-			return SubsetRule{}, err
-		}
-		done.Conf = conf
-		s.merged[key] = done
+	if done := s.merged[key]; done != nil {
+		return done, nil
 	}
-	return SubsetRule{Matchers: ms, Conf: done.Conf, Origin: done.Origin}, nil
+	items := make([]*tagItem, len(chosen))
+	for i, c := range chosen {
+		items[i] = s.items[c]
+	}
+	done, err := mergeTagged(s.kind, items)
+	if err != nil {
+		return nil, err
+	}
+	s.merged[key] = done
+	return done, nil
 }
 
 // enumerate lists the subsets that the tags of a group's items make: for every key each of its values, or none of them

@@ -254,7 +254,15 @@ func TestDecodeYAML(t *testing.T) {
 	if resource.SpecOf[*resource.Zone](r).IsEnabled() {
 		t.Error("zone is enabled, want disabled")
 	}
-	for _, bad := range []string{"", "type: Zone\n---\ntype: Zone\n", "a: [", "- 1"} {
+	// YAML 1.2: only true and false are booleans.
+	r, err = registry().DecodeYAML([]byte("{type: Dataplane, name: d, mesh: m, networking: {address: 1.1.1.1, inbound: [{port: 1, tags: {on: y, n: off}}]}}"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if tags := resource.SpecOf[*resource.Dataplane](r).Networking.Inbound[0].Tags; tags["on"] != "y" || tags["n"] != "off" {
+		t.Errorf("tags %v", tags)
+	}
+	for _, bad := range []string{"", "type: Zone\n---\ntype: Zone\n", "a: [", "- 1", "type: Zone\nname: z\nname: y\n"} {
 		if _, err := registry().DecodeYAML([]byte(bad)); err == nil {
 			t.Errorf("%q was accepted", bad)
 		}

@@ -5,7 +5,7 @@ import "slices"
 // Core returns the descriptors of the kinds that are not policies (contract controlplane.md §2.1). The caller may keep
 // and change them; each call makes new ones.
 func Core() []*Descriptor {
-	return slices.Concat(coreKinds(), serviceKinds(), zoneKinds(), insightKinds())
+	return slices.Concat(coreKinds(), serviceKinds(), gatewayKinds(), zoneKinds(), insightKinds())
 }
 
 func coreKinds() []*Descriptor {
@@ -58,9 +58,30 @@ func serviceKinds() []*Descriptor {
 			NewStatus:    func() any { return &MeshExternalServiceStatus{} },
 		},
 		{
+			Kind: KindExternalService, Path: "external-services", Singular: "External Service", Plural: "External Services",
+			Flat: true, InFederation: true,
+			NewSpec: func() Spec { return &ExternalService{} },
+		},
+		{
 			Kind: KindHostnameGenerator, Path: "hostnamegenerators", Singular: "Hostname Generator", Plural: "Hostname Generators",
 			InFederation: true,
 			NewSpec:      func() Spec { return &HostnameGenerator{} },
+		},
+	}
+}
+
+// gatewayKinds are policies of the older form, as `/policies` lists them.
+func gatewayKinds() []*Descriptor {
+	return []*Descriptor{
+		{
+			Kind: KindMeshGateway, Path: "meshgateways", Singular: "Mesh Gateway", Plural: "Mesh Gateways",
+			Flat: true, InFederation: true, Policy: &PolicyTraits{},
+			NewSpec: func() Spec { return &MeshGateway{} },
+		},
+		{
+			Kind: KindMeshGatewayRoute, Path: "meshgatewayroutes", Singular: "Mesh Gateway Route", Plural: "Mesh Gateway Routes",
+			Flat: true, InFederation: true, Policy: &PolicyTraits{},
+			NewSpec: func() Spec { return &MeshGatewayRoute{} },
 		},
 	}
 }
@@ -119,7 +140,7 @@ func scopeOf(k Kind) Scope {
 // §1.4: the kind is synchronised away from its zone).
 func creatableInZone(k Kind) bool {
 	switch k {
-	case KindMesh, KindZone, KindSecret, KindGlobalSecret, KindConfig, KindDataplaneInsight,
+	case KindMesh, KindZone, KindSecret, KindGlobalSecret, KindConfig, KindExternalService, KindMeshGatewayRoute, KindDataplaneInsight,
 		KindMeshInsight, KindServiceInsight, KindZoneInsight, KindZoneIngressInsight, KindZoneEgressInsight:
 		return false
 	default:

@@ -5,16 +5,20 @@ import "encoding/json"
 // Dataplane describes one proxy and the workload beside it (contract policies.md §2.7).
 type Dataplane struct {
 	Networking *Networking `json:"networking,omitempty"`
-	// Metrics is carried for round trips only.
+	// Metrics are carried for round trips only.
 	Metrics json.RawMessage `json:"metrics,omitempty"`
 	Probes  *Probes         `json:"probes,omitempty"`
 }
 
 // Networking says where a proxy listens and what it reaches.
 type Networking struct {
-	Address             string               `json:"address,omitempty"`
-	AdvertisedAddress   string               `json:"advertisedAddress,omitempty"`
-	Inbound             []*Inbound           `json:"inbound,omitempty"`
+	// Address is where other proxies reach this one: an IP address or a domain name.
+	Address string `json:"address,omitempty"`
+	// AdvertisedAddress is the address for others, when it differs.
+	AdvertisedAddress string `json:"advertisedAddress,omitempty"`
+	// Inbound is ports that the workload listens to.
+	Inbound []*Inbound `json:"inbound,omitempty"`
+	// Outbound is destinations on local ports, for proxies without redirection.
 	Outbound            []*Outbound          `json:"outbound,omitempty"`
 	Gateway             *Gateway             `json:"gateway,omitempty"`
 	TransparentProxying *TransparentProxying `json:"transparentProxying,omitempty"`
@@ -25,52 +29,71 @@ type Networking struct {
 type Inbound struct {
 	// Port is where Envoy listens on Address (default: the Dataplane's).
 	Port uint32 `json:"port,omitempty"`
-	// ServicePort and ServiceAddress are where the application listens; default Port on 127.0.0.1
-	// (on the inbound's address with transparent proxying when ServiceAddress says so).
-	ServicePort    uint32            `json:"servicePort,omitempty"`
-	ServiceAddress string            `json:"serviceAddress,omitempty"`
-	Address        string            `json:"address,omitempty"`
-	Tags           map[string]string `json:"tags,omitempty"`
-	Health         *InboundHealth    `json:"health,omitempty"`
-	ServiceProbe   *ServiceProbe     `json:"serviceProbe,omitempty"`
+	// ServicePort is the port that the application listens to, Port when absent.
+	ServicePort uint32 `json:"servicePort,omitempty"`
+	// ServiceAddress is the workload's address, 127.0.0.1 when absent.
+	ServiceAddress string `json:"serviceAddress,omitempty"`
+	// Address is the address of this port, the proxy's when absent.
+	Address string `json:"address,omitempty"`
+	// Tags are what policies and services select; kuma.io/service is mandatory.
+	Tags         map[string]string `json:"tags,omitempty"`
+	Health       *InboundHealth    `json:"health,omitempty"`
+	ServiceProbe *ServiceProbe     `json:"serviceProbe,omitempty"`
 	// State is "Ready" (also when empty), "NotReady" or "Ignored".
 	State string `json:"state,omitempty"`
-	Name  string `json:"name,omitempty"`
+	// Name names the port for services.
+	Name string `json:"name,omitempty"`
 }
 
 // InboundHealth is the older form of Inbound.State.
 type InboundHealth struct {
+	// Ready is false keeps traffic away.
 	Ready bool `json:"ready,omitempty"`
 }
 
 // ServiceProbe asks Envoy to probe the application over HDS.
 type ServiceProbe struct {
-	Interval           string    `json:"interval,omitempty"`
-	Timeout            string    `json:"timeout,omitempty"`
-	UnhealthyThreshold *uint32   `json:"unhealthyThreshold,omitempty"`
-	HealthyThreshold   *uint32   `json:"healthyThreshold,omitempty"`
-	TCP                *struct{} `json:"tcp,omitempty"`
+	// Interval is the time between two probes.
+	Interval string `json:"interval,omitempty"`
+	// Timeout is how long an answer may take.
+	Timeout string `json:"timeout,omitempty"`
+	// UnhealthyThreshold is the number of failures that make it unhealthy.
+	UnhealthyThreshold *uint32 `json:"unhealthyThreshold,omitempty"`
+	// HealthyThreshold is the number of successes that make it healthy again.
+	HealthyThreshold *uint32 `json:"healthyThreshold,omitempty"`
+	// TCP connects.
+	TCP *struct{} `json:"tcp,omitempty"`
 }
 
 // Outbound is a destination written by hand, for proxies without redirection.
 type Outbound struct {
-	Address    string            `json:"address,omitempty"`
-	Port       uint32            `json:"port,omitempty"`
-	Tags       map[string]string `json:"tags,omitempty"`
-	BackendRef *OutboundRef      `json:"backendRef,omitempty"`
+	// Address is the local address, 127.0.0.1 when absent.
+	Address string `json:"address,omitempty"`
+	// Port is the local port.
+	Port uint32 `json:"port,omitempty"`
+	// Tags are the destination in the older form: kuma.io/service.
+	Tags map[string]string `json:"tags,omitempty"`
+	// BackendRef is the destination.
+	BackendRef *OutboundRef `json:"backendRef,omitempty"`
 }
 
 // OutboundRef names a service object, by name or by labels.
 type OutboundRef struct {
-	Kind      Kind              `json:"kind,omitempty"`
-	Name      string            `json:"name,omitempty"`
-	Namespace string            `json:"namespace,omitempty"`
-	Port      uint32            `json:"port,omitempty"`
-	Labels    map[string]string `json:"labels,omitempty"`
+	// Kind is MeshService, MeshExternalService or MeshMultiZoneService.
+	Kind Kind `json:"kind,omitempty"`
+	// Name is the service's.
+	Name string `json:"name,omitempty"`
+	// Namespace is the service's on Kubernetes.
+	Namespace string `json:"namespace,omitempty"`
+	// Port is the port of the service, all when absent.
+	Port uint32 `json:"port,omitempty"`
+	// Labels are select services instead of a name.
+	Labels map[string]string `json:"labels,omitempty"`
 }
 
 // Gateway marks a proxy that is a gateway.
 type Gateway struct {
+	// Tags are what policies select; kuma.io/service is mandatory.
 	Tags map[string]string `json:"tags,omitempty"`
 	// Type is "DELEGATED" (also when empty) or "BUILTIN".
 	Type string `json:"type,omitempty"`
@@ -78,10 +101,14 @@ type Gateway struct {
 
 // TransparentProxying says how traffic is redirected into the proxy.
 type TransparentProxying struct {
-	RedirectPortInbound  uint32   `json:"redirectPortInbound,omitempty"`
-	RedirectPortOutbound uint32   `json:"redirectPortOutbound,omitempty"`
+	// RedirectPortInbound is where redirection sends what comes in.
+	RedirectPortInbound uint32 `json:"redirectPortInbound,omitempty"`
+	// RedirectPortOutbound is where redirection sends what goes out.
+	RedirectPortOutbound uint32 `json:"redirectPortOutbound,omitempty"`
+	// DirectAccessServices are services whose instances are reached by their own address; "*" is all.
 	DirectAccessServices []string `json:"directAccessServices,omitempty"`
-	ReachableServices    []string `json:"reachableServices,omitempty"`
+	// ReachableServices limits what the proxy knows, in the older form.
+	ReachableServices []string `json:"reachableServices,omitempty"`
 	// IPFamilyMode is "UnSpecified", "DualStack" (also when empty), "IPv4" or "IPv6".
 	IPFamilyMode      string             `json:"ipFamilyMode,omitempty"`
 	ReachableBackends *ReachableBackends `json:"reachableBackends,omitempty"`
@@ -89,25 +116,31 @@ type TransparentProxying struct {
 
 // ReachableBackends limits what a proxy reaches (contract policies.md §2.3).
 type ReachableBackends struct {
+	// Refs are the services; none means that nothing is reachable.
 	Refs []OutboundRef `json:"refs,omitempty"`
 }
 
 // Admin is the port of Envoy's admin interface.
 type Admin struct {
+	// Port is the port of Envoy's admin interface.
 	Port uint32 `json:"port,omitempty"`
 }
 
 // Probes describes the virtual probes of 2.9.
 type Probes struct {
+	// Port is the port that answers.
 	Port      uint32          `json:"port,omitempty"`
 	Endpoints []ProbeEndpoint `json:"endpoints,omitempty"`
 }
 
 // ProbeEndpoint maps a path of the probe listener to one of an inbound.
 type ProbeEndpoint struct {
+	// InboundPort is the port of the workload.
 	InboundPort uint32 `json:"inboundPort,omitempty"`
+	// InboundPath is the path there.
 	InboundPath string `json:"inboundPath,omitempty"`
-	Path        string `json:"path,omitempty"`
+	// Path is the path of the probe.
+	Path string `json:"path,omitempty"`
 }
 
 // Inbound states and gateway types.

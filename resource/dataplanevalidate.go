@@ -1,6 +1,7 @@
 package resource
 
 import (
+	"fmt"
 	"maps"
 	"net/netip"
 	"slices"
@@ -76,7 +77,7 @@ func (n *Networking) validateGateway(f *Faults, p Path, probes bool) {
 		f.Add(p.Field("inbound"), "inbound cannot be defined for delegated gateways")
 	}
 	requireService(f, tags, g.Tags)
-	validateTags(f, tags, g.Tags, false)
+	validateTags(f, tags, g.Tags, isTagValue)
 }
 
 func (in *Inbound) validate(f *Faults, p Path, address string) {
@@ -111,7 +112,8 @@ func (in *Inbound) validate(f *Faults, p Path, address string) {
 		f.Count(p.Field("healthyThreshold"), probe.HealthyThreshold)
 	}
 	requireService(f, p.Field("tags"), in.Tags)
-	validateTags(f, p.Field("tags"), in.Tags, false)
+	validateTags(f, p.Field("tags"), in.Tags, isTagValue)
+	validateProtocol(f, p.Field("tags").Key(TagProtocol), in.Tags[TagProtocol])
 }
 
 const badRefKind = "invalid value. Available values are: MeshExternalService,MeshMultiZoneService,MeshService"
@@ -130,7 +132,7 @@ func (o *Outbound) validate(f *Faults, p Path) {
 		if o.Tags[TagService] == "" {
 			f.Add(p.Field("tags"), `mandatory tag "kuma.io/service" is missing`)
 		}
-		validateTags(f, p.Field("tags"), o.Tags, false)
+		validateTags(f, p.Field("tags"), o.Tags, isTagValue)
 		return
 	}
 	if len(o.Tags) > 0 {
@@ -203,14 +205,24 @@ func (pr *Probes) validate(f *Faults, p Path) {
 	}
 }
 
+// validateProtocol keeps out words that no proxy knows (contract effects-security.md §1.3). It does not name tls, which
+// passes but has no effect that anybody wants; an absent protocol is tcp.
+func validateProtocol(f *Faults, p Path, protocol string) {
+	switch protocol {
+	case "", "tcp", "http", "http2", "grpc", "kafka", "tls":
+	default:
+		f.Add(p, fmt.Sprintf("tag %q has an invalid value %q. Allowed values: grpc, http, http2, kafka, tcp", TagProtocol, protocol))
+	}
+}
+
 func requireService(f *Faults, p Path, tags map[string]string) {
 	if _, ok := tags[TagService]; !ok {
 		f.Add(p.Key(TagService), "tag has to exist")
 	}
 }
 
-// validateTags applies the syntax of tags (contract policies.md §2.7); anyValue admits the value "*".
-func validateTags(f *Faults, p Path, tags map[string]string, anyValue bool) {
+// validateTags applies the syntax of tags (contract policies.md §2.7), with values being isTagValue or a wider rule.
+func validateTags(f *Faults, p Path, tags map[string]string, values func(string) bool) {
 	for _, key := range slices.Sorted(maps.Keys(tags)) {
 		value := tags[key]
 		if !isTag(key, "/") {
@@ -218,13 +230,20 @@ func validateTags(f *Faults, p Path, tags map[string]string, anyValue bool) {
 		}
 		switch {
 		case value == "":
-			f.Add(p.Key(key), "tag value cannot be empty")
-		case anyValue && value == "*":
-		case !isTag(value, ""):
+			f.Add(p.Key(key), "tag value must be non-empty")
+		case !values(value):
 			f.Add(p.Key(key), "tag value must consist of alphanumeric characters, dots, dashes and underscores")
 		}
 	}
 }
+
+func isTagValue(s string) bool { return isTag(s, "") }
+
+// isTagPattern admits "*", which stands for every value.
+func isTagPattern(s string) bool { return s == "*" || isTag(s, "") }
+
+// isListenerTag admits the values that listeners of gateways customarily have, such as "http/8080".
+func isListenerTag(s string) bool { return s == "*" || isTag(s, "/") }
 
 func isTag(s, also string) bool {
 	for i := range len(s) {
@@ -233,6 +252,11 @@ func isTag(s, also string) bool {
 		}
 	}
 	return true
+}
+
+func isAddress(s string) bool {
+	_, err := netip.ParseAddr(s)
+	return err == nil
 }
 
 func isUnspecified(s string) bool {

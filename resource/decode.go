@@ -8,10 +8,10 @@ import (
 	"strings"
 	"time"
 
-	"sigs.k8s.io/yaml"
+	"github.com/kuma-dp/kuma-dp/internal/yamljson"
 )
 
-// DecodeError tells which fields of a body have the wrong type. Faults is never empty and fits into the error body of
+// DecodeError tells which fields of a body have the wrong type, or are required and missing. Faults is never empty and fits into the error body of
 // contract policies.md §1.3.
 type DecodeError struct {
 	Kind   Kind
@@ -55,7 +55,7 @@ type nested struct {
 }
 
 // Decode reads the universal form of one resource. Fields that are not known are dropped (contract policies.md §1.3).
-// The error is a *DecodeError when a field has the wrong type and an *UnknownKindError when the type is not known. The
+// The error is a *DecodeError when a field has the wrong type or is missing and an *UnknownKindError when the type is not known. The
 // result is not validated, has no Version, and has a mesh only if its kind has one.
 func (r *Registry) Decode(data []byte) (*Resource, error) {
 	var compact bytes.Buffer
@@ -103,7 +103,11 @@ func (r *Registry) Decode(data []byte) (*Resource, error) {
 		var parts nested
 		// Cannot fail: the body is an object and both members take any value.
 		_ = json.Unmarshal(data, &parts)
-		err = res.decodeParts(d, parts)
+		if err = res.decodeParts(d, parts); err == nil && present(parts.Spec) {
+			if faults := schemaFaults(parts.Spec, res.Spec); len(faults) > 0 {
+				err = &DecodeError{Kind: d.Kind, Faults: faults}
+			}
+		}
 	}
 	if err != nil {
 		return nil, err
@@ -144,13 +148,13 @@ func unmarshal(kind Kind, data []byte, into any, root Path) error {
 	return &DecodeError{Kind: kind, Faults: []Violation{{Field: string(root), Reason: err.Error()}}}
 }
 
-// DecodeYAML is Decode for one YAML document; JSON is YAML too. More documents than one are an error, see SplitYAML.
+// DecodeYAML is Decode for one YAML 1.2 document; JSON is YAML too. More documents than one are an error, see SplitYAML.
 func (r *Registry) DecodeYAML(data []byte) (*Resource, error) {
 	docs := SplitYAML(data)
 	if len(docs) != 1 {
 		return nil, fmt.Errorf("decode resource: want one YAML document, got %d", len(docs))
 	}
-	body, err := yaml.YAMLToJSON(docs[0])
+	body, err := yamljson.ToJSON(docs[0])
 	if err != nil {
 		return nil, fmt.Errorf("decode resource: %w", err)
 	}

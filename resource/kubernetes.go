@@ -44,7 +44,7 @@ func (r *Registry) EncodeKubernetes(res *Resource, namespace string) ([]byte, er
 		out.Metadata.CreationTimestamp = res.CreationTime.UTC().Format(time.RFC3339)
 	}
 	switch res.Kind {
-	case KindMesh, KindZone, KindMeshInsight, KindServiceInsight, KindZoneInsight: // cluster scoped
+	case KindMesh, KindMeshGateway, KindMeshGatewayRoute, KindZone, KindMeshInsight, KindServiceInsight, KindZoneInsight: // cluster scoped
 	default:
 		out.Metadata.Namespace = namespace
 	}

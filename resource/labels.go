@@ -4,6 +4,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 )
 
 // ZoneInfo says what kind of control plane computes and checks labels.
@@ -87,13 +88,23 @@ func (f *Faults) checkLabels(labels map[string]string) {
 		if reason := badLabelKey(key); reason != "" {
 			f.Add(p, reason)
 		}
-		if reason := badLabelValue(value); reason != "" {
+		if reason := badLabelValue(value); reason != "" && !computedLabel(key, value) {
 			f.Add(p, reason)
 		}
 		if key == LabelOrigin && value != OriginGlobal && value != OriginZone {
 			f.Add(p, `unknown resource origin "`+value+`"`)
 		}
 	}
+}
+
+// computedLabel tells whether a label is one that the control plane itself writes although Kubernetes would not take its
+// value, the time of contract policies.md §1.4: whoever reads a generated MeshService must be able to write it back.
+func computedLabel(key, value string) bool {
+	if key != LabelGraceStart {
+		return false
+	}
+	_, err := time.Parse(time.RFC3339, value)
+	return err == nil
 }
 
 const (

@@ -4,31 +4,39 @@ import "encoding/json"
 
 // Mesh is one trust domain and its settings (contract policies.md §2.8, controlplane.md §5.1).
 type Mesh struct {
-	MTLS                        *MTLS             `json:"mtls,omitempty"`
-	Tracing                     json.RawMessage   `json:"tracing,omitempty"`
-	Logging                     json.RawMessage   `json:"logging,omitempty"`
-	Metrics                     json.RawMessage   `json:"metrics,omitempty"`
-	Networking                  *MeshNetworking   `json:"networking,omitempty"`
-	Routing                     *MeshRouting      `json:"routing,omitempty"`
-	Constraints                 *MeshConstraints  `json:"constraints,omitempty"`
+	MTLS *MTLS `json:"mtls,omitempty"`
+	// Tracing is the older backends for traces, see MeshTrace.
+	Tracing json.RawMessage `json:"tracing,omitempty"`
+	// Logging is the older backends for access logs, see MeshAccessLog.
+	Logging json.RawMessage `json:"logging,omitempty"`
+	// Metrics are the older backends for metrics, see MeshMetric.
+	Metrics     json.RawMessage  `json:"metrics,omitempty"`
+	Networking  *MeshNetworking  `json:"networking,omitempty"`
+	Routing     *MeshRouting     `json:"routing,omitempty"`
+	Constraints *MeshConstraints `json:"constraints,omitempty"`
+	// SkipCreatingInitialPolicies are kinds of policies that are not made with the mesh; "*" is all.
 	SkipCreatingInitialPolicies []string          `json:"skipCreatingInitialPolicies,omitempty"`
 	MeshServices                *MeshServicesConf `json:"meshServices,omitempty"`
 }
 
 // MTLS holds the certificate authorities of a mesh.
 type MTLS struct {
-	EnabledBackend string         `json:"enabledBackend,omitempty"`
+	// EnabledBackend is the backend in force; without it there is no mTLS.
+	EnabledBackend string `json:"enabledBackend,omitempty"`
+	// SkipValidation skips the checks of a provided backend.
 	SkipValidation bool           `json:"skipValidation,omitempty"`
 	Backends       []*MTLSBackend `json:"backends,omitempty"`
 }
 
 // MTLSBackend is one certificate authority.
 type MTLSBackend struct {
+	// Name is the backend's.
 	Name string `json:"name,omitempty"`
 	// Type is "builtin" or "provided".
 	Type   string  `json:"type,omitempty"`
 	DpCert *DpCert `json:"dpCert,omitempty"`
-	// Conf depends on Type; see BuiltinConf, ProvidedConf and contract controlplane.md §5.1.
+	// Conf depends on Type. For builtin it is a BuiltinConf: caCert with RSAbits (2048) and expiration (10y); for provided a
+	// ProvidedConf: cert and key, each with one of secret, file, inline and inlineString (contract controlplane.md §5.1).
 	Conf json.RawMessage `json:"conf,omitempty"`
 	// Mode is "STRICT" (also when empty) or "PERMISSIVE".
 	Mode      string     `json:"mode,omitempty"`
@@ -37,17 +45,20 @@ type MTLSBackend struct {
 
 // DpCert says how long workload certificates live.
 type DpCert struct {
-	Rotation       *Rotation `json:"rotation,omitempty"`
-	RequestTimeout string    `json:"requestTimeout,omitempty"`
+	Rotation *Rotation `json:"rotation,omitempty"`
+	// RequestTimeout is how long issuing may take, such as 10s.
+	RequestTimeout string `json:"requestTimeout,omitempty"`
 }
 
 // Rotation is the lifetime of a leaf: one integer and one unit of ms s m h d w y; 24h when unset.
 type Rotation struct {
+	// Expiration is the lifetime, such as 1d.
 	Expiration string `json:"expiration,omitempty"`
 }
 
 // RootChain says how long to wait for the authority's chain.
 type RootChain struct {
+	// RequestTimeout is how long reading may take, such as 10s.
 	RequestTimeout string `json:"requestTimeout,omitempty"`
 }
 
@@ -77,18 +88,25 @@ type DataSource struct {
 	InlineString string `json:"inlineString,omitempty"`
 }
 
-// MeshNetworking holds the passthrough switch.
+// MeshNetworking holds what all proxies do.
 type MeshNetworking struct {
-	Outbound *struct {
-		// Passthrough is true when absent.
-		Passthrough *bool `json:"passthrough,omitempty"`
-	} `json:"outbound,omitempty"`
+	// Outbound is about what proxies send.
+	Outbound *MeshOutbound `json:"outbound,omitempty"`
+}
+
+// MeshOutbound holds the passthrough switch.
+type MeshOutbound struct {
+	// Passthrough lets through what goes to no service of the mesh, true when absent. MeshPassthrough says it more finely.
+	Passthrough *bool `json:"passthrough,omitempty"`
 }
 
 // MeshRouting holds cross-zone settings.
 type MeshRouting struct {
-	LocalityAwareLoadBalancing             bool `json:"localityAwareLoadBalancing,omitempty"`
-	ZoneEgress                             bool `json:"zoneEgress,omitempty"`
+	// LocalityAwareLoadBalancing prefers endpoints of the own zone.
+	LocalityAwareLoadBalancing bool `json:"localityAwareLoadBalancing,omitempty"`
+	// ZoneEgress sends what leaves the zone through its egress.
+	ZoneEgress bool `json:"zoneEgress,omitempty"`
+	// DefaultForbidMeshExternalServiceAccess needs a permission for external services.
 	DefaultForbidMeshExternalServiceAccess bool `json:"defaultForbidMeshExternalServiceAccess,omitempty"`
 }
 
@@ -105,6 +123,7 @@ type DataplaneConstraints struct {
 
 // TagRule is a set of tags; the value "*" means any.
 type TagRule struct {
+	// Tags are a set of tags.
 	Tags map[string]string `json:"tags,omitempty"`
 }
 

@@ -13,6 +13,9 @@ func (m *Mesh) Validate(meta *Meta) []Violation {
 	if m.MTLS != nil {
 		m.MTLS.validate(&f, meta.Name)
 	}
+	validateOlder(&f, "logging", m.Logging, "defaultBackend", "has to be set to one of the logging backend in mesh")
+	validateOlder(&f, "tracing", m.Tracing, "defaultBackend", "has to be set to one of the tracing backend in mesh")
+	validateOlder(&f, "metrics", m.Metrics, "enabledBackend", "has to be set to one of the backends in the mesh")
 	if m.Routing != nil && m.Routing.ZoneEgress && (m.MTLS == nil || m.MTLS.EnabledBackend == "") {
 		f.Add("mtls", "has to be set when zoneEgress enabled")
 	}
@@ -26,6 +29,35 @@ func (m *Mesh) Validate(meta *Meta) []Violation {
 			MeshServicesDisabled, MeshServicesEverywhere, MeshServicesReachableBackends, MeshServicesExclusive)
 	}
 	return f
+}
+
+// validateOlder checks what the older backends for logs, traces and metrics have in common: names that differ, and that the
+// field chosen names one of them. Policies have taken their place; the rest of their bodies is stored as it is.
+func validateOlder(f *Faults, p Path, raw json.RawMessage, chosen, unknown string) {
+	var older map[string]json.RawMessage
+	var backends []struct {
+		Name string `json:"name"`
+	}
+	var name string
+	if !decodeConf(f, p, raw, &older) ||
+		!decodeConf(f, p.Field("backends"), older["backends"], &backends) ||
+		!decodeConf(f, p.Field(chosen), older[chosen], &name) {
+		return
+	}
+	seen := map[string]bool{}
+	for i, b := range backends {
+		p := p.Field("backends").Index(i).Field("name")
+		switch {
+		case b.Name == "":
+			f.Add(p, empty)
+		case seen[b.Name]:
+			f.Add(p, fmt.Sprintf("%q name is already used for another backend", b.Name))
+		}
+		seen[b.Name] = true
+	}
+	if name != "" && !seen[name] {
+		f.Add(p.Field(chosen), unknown)
+	}
 }
 
 // ValidateMeshChange returns what forbids to replace old by new: the authority of a mesh cannot be exchanged while it is
@@ -112,8 +144,15 @@ func (b *MTLSBackend) validateProvided(f *Faults, p Path) {
 	if !decodeConf(f, p, b.Conf, &conf) {
 		return
 	}
+	before := len(*f)
 	conf.Cert.validate(f, p.Field("cert"))
 	conf.Key.validate(f, p.Field("key"))
+	if len(*f) > before {
+		return
+	}
+	if cert, key := conf.Cert.inMesh(), conf.Key.inMesh(); cert != nil && key != nil {
+		validateAuthority(f, p.Field("cert"), cert, key)
+	}
 }
 
 func (d *DataSource) validate(f *Faults, p Path) {
@@ -170,6 +209,6 @@ func validateTagRules(f *Faults, p Path, rules []TagRule) {
 		if len(rule.Tags) == 0 {
 			f.Add(p, "must have at least one tag")
 		}
-		validateTags(f, p, rule.Tags, true)
+		validateTags(f, p, rule.Tags, isTagPattern)
 	}
 }

@@ -4,7 +4,8 @@ package resource
 // policies.md §2.4).
 type MeshMultiZoneService struct {
 	Selector MultiZoneSelector `json:"selector"`
-	Ports    []MultiZonePort   `json:"ports,omitempty"`
+	// Ports are the ports of its virtual address.
+	Ports []MultiZonePort `json:"ports,omitempty"`
 }
 
 // MultiZoneSelector chooses MeshServices by their labels.
@@ -16,9 +17,10 @@ type MultiZoneSelector struct {
 type MultiZonePort struct {
 	// Name is the section name; the decimal port when empty.
 	Name string `json:"name,omitempty"`
+	// Port is the port of the virtual address, and of every MeshService behind it.
 	Port uint32 `json:"port"`
 	// AppProtocol is tcp (also when empty), http, http2, grpc or kafka.
-	AppProtocol string `json:"appProtocol,omitempty"`
+	AppProtocol string `json:"appProtocol,omitempty" k8s:"tcp"`
 }
 
 // MeshMultiZoneServiceStatus is computed by the control plane.

@@ -21,6 +21,7 @@ const (
 	KindGlobalSecret      Kind = "GlobalSecret"
 	KindConfig            Kind = "Config"
 
+	KindExternalService      Kind = "ExternalService"
 	KindMeshExternalService  Kind = "MeshExternalService"
 	KindMeshMultiZoneService Kind = "MeshMultiZoneService"
 	KindZoneIngress          Kind = "ZoneIngress"
@@ -30,6 +31,9 @@ const (
 	KindZoneInsight          Kind = "ZoneInsight"
 	KindZoneIngressInsight   Kind = "ZoneIngressInsight"
 	KindZoneEgressInsight    Kind = "ZoneEgressInsight"
+
+	KindMeshGateway      Kind = "MeshGateway"
+	KindMeshGatewayRoute Kind = "MeshGatewayRoute"
 )
 
 // Labels that the control plane computes or reads (contract policies.md §1.4).
@@ -151,6 +155,6 @@ type Descriptor struct {
 // PolicyTraits is what `/policies` and `/_resources` say about a policy kind.
 type PolicyTraits struct {
 	HasTo, HasFrom bool
-	// TargetRef policies are the ones of contract policies.md §3; all of ours are.
+	// TargetRef policies are the ones of contract policies.md §3; the older kinds are not.
 	TargetRef bool
 }

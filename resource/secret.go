@@ -2,6 +2,7 @@ package resource
 
 // Secret holds bytes that only administrators read. Flat: {"type","mesh","name","data": base64}.
 type Secret struct {
+	// Data is the bytes in base64.
 	Data []byte `json:"data,omitempty"`
 }
 

@@ -3,20 +3,26 @@ package resource
 // MeshService is a service by name: which proxies serve it and on which ports (contract policies.md §2.1).
 type MeshService struct {
 	// State is "Available" or "Unavailable", computed by the control plane.
-	State      string            `json:"state,omitempty"`
-	Selector   *ServiceSelector  `json:"selector,omitempty"`
-	Ports      []ServicePort     `json:"ports,omitempty"`
+	State string `json:"state,omitempty"`
+	// Selector chooses the proxies that serve it.
+	Selector *ServiceSelector `json:"selector,omitempty"`
+	// Ports are the ports of its virtual address.
+	Ports []ServicePort `json:"ports,omitempty"`
+	// Identities are what its certificates carry, computed by the control plane.
 	Identities []ServiceIdentity `json:"identities,omitempty"`
 }
 
 // ServiceSelector chooses proxies; DataplaneRef takes precedence over DataplaneTags.
 type ServiceSelector struct {
+	// DataplaneTags are tags that one inbound has; none selects nothing.
 	DataplaneTags map[string]string `json:"dataplaneTags,omitempty"`
-	DataplaneRef  *DataplaneRef     `json:"dataplaneRef,omitempty"`
+	// DataplaneRef is one proxy.
+	DataplaneRef *DataplaneRef `json:"dataplaneRef,omitempty"`
 }
 
 // DataplaneRef names one Dataplane.
 type DataplaneRef struct {
+	// Name is the Dataplane's.
 	Name string `json:"name,omitempty"`
 }
 
@@ -24,16 +30,19 @@ type DataplaneRef struct {
 type ServicePort struct {
 	// Name is the section name; the decimal port when empty.
 	Name string `json:"name,omitempty"`
+	// Port is the port of the virtual address.
 	Port uint32 `json:"port"`
 	// TargetPort is an inbound's port (number) or name (string); 0 when it was not given.
 	TargetPort IntOrString `json:"targetPort"`
 	// AppProtocol is tcp (also when empty), http, http2, grpc or kafka.
-	AppProtocol string `json:"appProtocol,omitempty"`
+	AppProtocol string `json:"appProtocol,omitempty" k8s:"tcp"`
 }
 
 // ServiceIdentity is a name that the service's certificates carry; Type is "ServiceTag".
 type ServiceIdentity struct {
-	Type  string `json:"type,omitempty"`
+	// Type is ServiceTag.
+	Type string `json:"type,omitempty"`
+	// Value is the value of kuma.io/service.
 	Value string `json:"value,omitempty"`
 }
 
@@ -102,7 +111,8 @@ const (
 
 // HostnameGenerator makes hostnames for the services that it selects (contract policies.md §2.6, dns.md).
 type HostnameGenerator struct {
-	Selector  GeneratorSelector   `json:"selector"`
+	Selector GeneratorSelector `json:"selector"`
+	// Template is a Go template with .Name, .DisplayName, .Namespace, .Mesh, .Zone and label "key".
 	Template  string              `json:"template,omitempty"`
 	Extension *GeneratorExtension `json:"extension,omitempty"`
 }
@@ -116,11 +126,14 @@ type GeneratorSelector struct {
 
 // LabelSelector matches objects that have all labels.
 type LabelSelector struct {
+	// MatchLabels are labels that the service must have; none selects all.
 	MatchLabels map[string]string `json:"matchLabels,omitempty"`
 }
 
 // GeneratorExtension is carried for round trips only.
 type GeneratorExtension struct {
-	Type   string `json:"type,omitempty"`
-	Config any    `json:"config,omitempty"`
+	// Type is the extension's.
+	Type string `json:"type,omitempty"`
+	// Config is for the extension.
+	Config any `json:"config,omitempty"`
 }

@@ -84,6 +84,8 @@ func TestCoreKinds(t *testing.T) {
 		resource.KindMeshExternalService:  {Path: "meshexternalservices", Singular: "Mesh External Service", Plural: "Mesh External Services", Scope: resource.ScopeMesh, Federation: true, Creatable: true},
 		resource.KindZoneIngress:          {Path: "zone-ingresses", Singular: "Zone Ingress", Plural: "Zone Ingresses", Scope: resource.ScopeGlobal, Flat: true, Creatable: true},
 		resource.KindZoneEgress:           {Path: "zoneegresses", Singular: "Zone Egress", Plural: "Zone Egresses", Scope: resource.ScopeGlobal, Flat: true, Creatable: true},
+		resource.KindMeshGateway:          {Path: "meshgateways", Singular: "Mesh Gateway", Plural: "Mesh Gateways", Scope: resource.ScopeMesh, Flat: true, Federation: true, Creatable: true},
+		resource.KindMeshGatewayRoute:     {Path: "meshgatewayroutes", Singular: "Mesh Gateway Route", Plural: "Mesh Gateway Routes", Scope: resource.ScopeMesh, Flat: true, Federation: true},
 		resource.KindDataplaneInsight:     insight("dataplane-insights", "Dataplane Insight", resource.ScopeMesh),
 		resource.KindMeshInsight:          insight("mesh-insights", "Mesh Insight", resource.ScopeGlobal),
 		resource.KindServiceInsight:       insight("service-insights", "Service Insight", resource.ScopeMesh),
@@ -184,7 +186,7 @@ func TestZoneProxyValidation(t *testing.T) {
 		{"ingress faults", "{type: ZoneIngress, name: z, networking: {address: 0.0.0.0, advertisedAddress: a b, port: 1, admin: {port: 1}}, availableServices: [{tags: {a: ''}}]}", []string{
 			"networking.address: must not be 0.0.0.0 or ::", "networking.admin.port: must differ from port",
 			"networking.advertisedAddress: address has to be valid IP address or domain name", "networking.advertisedPort: has to be defined with advertisedAddress",
-			`availableServices[0].tags["kuma.io/service"]: tag has to exist`, `availableServices[0].tags["a"]: tag value cannot be empty`,
+			`availableServices[0].tags["kuma.io/service"]: tag has to exist`, `availableServices[0].tags["a"]: tag value must be non-empty`,
 		}},
 		{
 			"advertised port only", "{type: ZoneIngress, name: z, networking: {port: 1, advertisedPort: 70000}}",

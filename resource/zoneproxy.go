@@ -3,39 +3,51 @@ package resource
 // ZoneIngress is the proxy through which other zones reach the services of its zone (contract controlplane.md §1.6).
 type ZoneIngress struct {
 	// Zone is empty on the zone's own control plane, and set on what came from another zone.
-	Zone              string                 `json:"zone,omitempty"`
-	Networking        *ZoneIngressNetworking `json:"networking,omitempty"`
-	AvailableServices []AvailableService     `json:"availableServices,omitempty"`
+	Zone       string                 `json:"zone,omitempty"`
+	Networking *ZoneIngressNetworking `json:"networking,omitempty"`
+	// AvailableServices are what the zone offers, computed by the control plane.
+	AvailableServices []AvailableService `json:"availableServices,omitempty"`
 }
 
 // ZoneIngressNetworking says where the ingress listens, and where other zones find it.
 type ZoneIngressNetworking struct {
-	Address           string `json:"address,omitempty"`
+	// Address is where the ingress listens.
+	Address string `json:"address,omitempty"`
+	// AdvertisedAddress is the address for other zones.
 	AdvertisedAddress string `json:"advertisedAddress,omitempty"`
-	Port              uint32 `json:"port,omitempty"`
-	AdvertisedPort    uint32 `json:"advertisedPort,omitempty"`
-	Admin             *Admin `json:"admin,omitempty"`
+	// Port is the port where it listens.
+	Port uint32 `json:"port,omitempty"`
+	// AdvertisedPort is the port for other zones.
+	AdvertisedPort uint32 `json:"advertisedPort,omitempty"`
+	Admin          *Admin `json:"admin,omitempty"`
 }
 
 // AvailableService is a kuma.io/service that the zone offers to others.
 type AvailableService struct {
-	Tags            map[string]string `json:"tags,omitempty"`
-	Instances       uint32            `json:"instances,omitempty"`
-	Mesh            string            `json:"mesh,omitempty"`
-	ExternalService bool              `json:"externalService,omitempty"`
+	// Tags are the tags of the service.
+	Tags map[string]string `json:"tags,omitempty"`
+	// Instances are how many proxies serve it.
+	Instances uint32 `json:"instances,omitempty"`
+	// Mesh is the service's.
+	Mesh string `json:"mesh,omitempty"`
+	// ExternalService says that it is outside of the mesh.
+	ExternalService bool `json:"externalService,omitempty"`
 }
 
 // ZoneEgress is the proxy through which a zone reaches external services.
 type ZoneEgress struct {
+	// Zone is the egress's zone.
 	Zone       string                `json:"zone,omitempty"`
 	Networking *ZoneEgressNetworking `json:"networking,omitempty"`
 }
 
 // ZoneEgressNetworking says where the egress listens.
 type ZoneEgressNetworking struct {
+	// Address is where the egress listens.
 	Address string `json:"address,omitempty"`
-	Port    uint32 `json:"port,omitempty"`
-	Admin   *Admin `json:"admin,omitempty"`
+	// Port is the port there.
+	Port  uint32 `json:"port,omitempty"`
+	Admin *Admin `json:"admin,omitempty"`
 }
 
 // Public tells whether other zones can reach the ingress: they need an address and a port of it.
@@ -66,7 +78,7 @@ func (z *ZoneIngress) Validate(*Meta) []Violation {
 	for i, s := range z.AvailableServices {
 		tags := Path("availableServices").Index(i).Field("tags")
 		requireService(&f, tags, s.Tags)
-		validateTags(&f, tags, s.Tags, false)
+		validateTags(&f, tags, s.Tags, isTagValue)
 	}
 	return f
 }

@@ -12,6 +12,8 @@ import (
 	"strings"
 
 	"sigs.k8s.io/yaml"
+
+	"github.com/kuma-dp/kuma-dp/internal/yamljson"
 )
 
 // relayCluster is the static cluster by which Envoy finds the relay. The name it replaces is kept where there is one, so
@@ -40,7 +42,7 @@ type Bootstrap struct {
 // googleGrpc) at the relay on socketPath: ADS and HDS go over one static cluster with a unix address, ADS in its delta
 // form, and the token disappears. All else is left as it is.
 func RewriteBootstrap(text []byte, socketPath string) (*Bootstrap, error) {
-	asJSON, err := yaml.YAMLToJSON(text)
+	asJSON, err := yamljson.ToJSON(text)
 	if err != nil {
 		return nil, fmt.Errorf("parse bootstrap configuration: %w", err)
 	}

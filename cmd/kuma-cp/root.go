@@ -105,6 +105,16 @@ func newRun(s streams, level *string) *cobra.Command {
 		Long: `Launch Control Plane.
 
 Settings come from the file, and go before it from the environment: KUMA_GENERAL_WORK_DIR, KUMA_STORE_TYPE and so on.
+
+As in Kuma 2.9, whoever reaches the API may change everything but secrets, and see the configuration. KUMA_API_SERVER_HARDENED=true
+(apiServer.hardened) refuses that to those who show no user token and no administrator's client certificate: every PUT, POST and
+DELETE, GET /config, and the configuration, stats and clusters of proxies. It also refuses labels that only control planes give
+(another kuma.io/origin, k8s.kuma.io/namespace, kuma.io/policy-role), and changes of what the global control plane sent.
+KUMA_API_SERVER_AUTHN_LOCALHOST_IS_ADMIN=false makes requests from this host need a token too.
+
+KUMA_POLICIES_COMPUTE_ROLE=true (policies.computeRole) gives every policy of this zone its role, which follows from its label
+k8s.kuma.io/namespace and its items as on Kubernetes. Off, as in 2.9, the label kuma.io/policy-role is what its writer says.
+
 SIGTERM or SIGINT stops it in order; a second one at once.`,
 		RunE: func(c *cobra.Command, _ []string) error {
 			log, err := newLog(s.err, *level)

@@ -1,22 +1,21 @@
 package main
 
 import (
-	"errors"
 	"fmt"
-	"strings"
-	"text/tabwriter"
+	"path/filepath"
 
 	"github.com/spf13/cobra"
+	"sigs.k8s.io/yaml"
 
 	"github.com/kuma-dp/kuma-dp/cmd/kumactl/client"
 )
 
 func newConfigCommand(a *app) *cobra.Command {
-	return group("config", "Manage the configuration of kumactl",
+	return group("config", "Manage the configuration of kumactl", newViewCommand(a),
 		group("control-planes", "Manage the control planes that kumactl knows",
 			newAddCommand(a), newListCommand(a),
-			nameCommand(a, "remove", "Forget a control plane", "removed", (*client.Config).Remove),
-			nameCommand(a, "switch", "Use another control plane", "switched to", (*client.Config).Switch)))
+			nameCommand(a, "remove", "Forget a control plane", "removed Control Plane", (*client.Config).Remove),
+			nameCommand(a, "switch", "Use another control plane", "switched active Control Plane to", (*client.Config).Switch)))
 }
 
 func newAddCommand(a *app) *cobra.Command {
@@ -26,7 +25,9 @@ func newAddCommand(a *app) *cobra.Command {
 	var server client.APIServer
 	cmd := &cobra.Command{
 		Use: "add", Short: "Add a control plane and use it",
-		Example: "  kumactl config control-planes add --name prod --address https://cp:5682 --ca-cert-file ca.crt \\\n" +
+		Long: "Add a control plane and use it from now on, once it has answered. The configuration is a file that only its\n" +
+			"owner can read, since it holds the token.",
+		Example: "  kumactl config control-planes add --name prod --address http://localhost:5681 \\\n" +
 			"    --auth-type tokens --auth-conf token=$TOKEN",
 		Args: args(0, 0, "no arguments"),
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
@@ -40,17 +41,41 @@ func newAddCommand(a *app) *cobra.Command {
 				return usage(cmd, err.Error())
 			}
 			server.AuthType = authType
-			if server.AuthConf, err = pairs(authConf); err != nil {
+			conf, err := pairs(authConf)
+			if err != nil {
 				return usage(cmd, "--auth-conf "+err.Error())
 			}
-			for _, h := range headers {
-				key, value, ok := strings.Cut(h, "=")
-				if !ok {
-					return usage(cmd, "--headers wants key=value")
+			for _, p := range conf {
+				if server.AuthConf == nil {
+					server.AuthConf = map[string]string{}
 				}
-				server.Headers = append(server.Headers, client.Header{Key: key, Value: value})
+				server.AuthConf[p.key] = p.value
 			}
-			c, err := client.New(server, a.timeout)
+			switch {
+			case authType == "tokens" && server.AuthConf["token"] == "":
+				return usage(cmd, "--auth-type tokens needs --auth-conf token=...")
+			case authType == "" && len(conf) > 0:
+				return usage(cmd, "--auth-conf needs --auth-type tokens")
+			case (server.ClientCertFile == "") != (server.ClientKeyFile == ""):
+				return usage(cmd, "--client-cert-file and --client-key-file belong together")
+			}
+			list, err := pairs(headers)
+			if err != nil {
+				return usage(cmd, "--headers "+err.Error())
+			}
+			for _, h := range list {
+				server.Headers = append(server.Headers, client.Header{Key: h.key, Value: h.value})
+			}
+			for _, file := range []*string{&server.CACertFile, &server.ClientCertFile, &server.ClientKeyFile} {
+				if *file == "" {
+					continue
+				}
+				// The file is read again from wherever kumactl runs next.
+				if *file, err = filepath.Abs(*file); err != nil {
+					return err
+				}
+			}
+			c, err := a.dial(server)
 			if err != nil {
 				return err
 			}
@@ -72,13 +97,39 @@ func newAddCommand(a *app) *cobra.Command {
 	f.StringVar(&name, "name", "", "name of the control plane")
 	f.StringVar(&address, "address", "", "address of its REST interface, such as "+client.DefaultAddress)
 	f.StringVar(&authType, "auth-type", "", `authentication: "tokens" or nothing`)
-	f.StringArrayVar(&authConf, "auth-conf", nil, "key=value of the authentication, such as token=…")
+	f.StringArrayVar(&authConf, "auth-conf", nil, "key=value of the authentication, such as token=...; may be repeated")
 	f.StringVar(&server.CACertFile, "ca-cert-file", "", "PEM of the authority of the control plane's certificate (default the system's authorities)")
 	f.StringVar(&server.ClientCertFile, "client-cert-file", "", "PEM of a client certificate")
 	f.StringVar(&server.ClientKeyFile, "client-key-file", "", "PEM of the client certificate's key")
 	f.BoolVar(&server.SkipVerify, "skip-verify", false, "trust any certificate: whoever is in between sees and changes everything")
-	f.StringArrayVar(&headers, "headers", nil, "key=value of a header to send with every request")
+	f.StringArrayVar(&headers, "headers", nil, "key=value of a header to send with every request; may be repeated")
 	f.BoolVar(&overwrite, "overwrite", false, "replace a control plane of the same name")
+	return cmd
+}
+
+func newViewCommand(a *app) *cobra.Command {
+	var raw bool
+	cmd := &cobra.Command{
+		Use: "view", Short: "Print the configuration of kumactl",
+		Example: "  kumactl config view",
+		Args:    args(0, 0, "no arguments"),
+		RunE: func(*cobra.Command, []string) error {
+			cfg, err := a.config()
+			if err != nil {
+				return err
+			}
+			if !raw {
+				cfg = cfg.Redacted()
+			}
+			text, err := yaml.Marshal(cfg)
+			if err != nil {
+				return fmt.Errorf("print configuration: %w", err)
+			}
+			_, err = a.stdout.Write(text)
+			return err
+		},
+	}
+	cmd.Flags().BoolVar(&raw, "raw", false, "print tokens and the values of headers too")
 	return cmd
 }
 
@@ -91,17 +142,16 @@ func newListCommand(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			t := tabwriter.NewWriter(a.stdout, 0, 0, 3, ' ', 0)
-			fmt.Fprintln(t, "ACTIVE\tNAME\tADDRESS")
+			t := &table{header: []string{"ACTIVE", "NAME", "ADDRESS"}}
 			current, _ := cfg.Current() // none is a valid state here
 			for i := range cfg.ControlPlanes {
 				cp, active := &cfg.ControlPlanes[i], ""
 				if cp == current {
 					active = "*"
 				}
-				fmt.Fprintf(t, "%s\t%s\t%s\n", active, cp.Name, cp.Coordinates.APIServer.URL)
+				t.rows = append(t.rows, []string{active, cp.Name, cp.Coordinates.APIServer.URL})
 			}
-			return t.Flush()
+			return t.print(a.stdout)
 		},
 	}
 }
@@ -118,7 +168,7 @@ func nameCommand(a *app, use, short, done string, change func(*client.Config, st
 			if err := a.edit(func(cfg *client.Config) error { return change(cfg, name) }); err != nil {
 				return err
 			}
-			_, err := fmt.Fprintf(a.stdout, "%s Control Plane %q\n", done, name)
+			_, err := fmt.Fprintf(a.stdout, "%s %q\n", done, name)
 			return err
 		},
 	}
@@ -143,20 +193,4 @@ func (a *app) edit(change func(*client.Config) error) error {
 		return err
 	}
 	return cfg.Save(path)
-}
-
-// pairs reads key=value arguments. Its error does not repeat values, which may be secret.
-func pairs(given []string) (map[string]string, error) {
-	if len(given) == 0 {
-		return nil, nil //nolint:nilnil // no pairs are an absent map in the file
-	}
-	out := map[string]string{}
-	for _, p := range given {
-		key, value, ok := strings.Cut(p, "=")
-		if !ok || key == "" {
-			return nil, errors.New("wants key=value")
-		}
-		out[key] = value
-	}
-	return out, nil
 }

@@ -5,6 +5,8 @@ import (
 	"net/http"
 
 	"github.com/spf13/cobra"
+
+	"github.com/kuma-dp/kuma-dp/cmd/kumactl/client"
 )
 
 func newDeleteCommand(a *app) *cobra.Command {
@@ -13,27 +15,20 @@ func newDeleteCommand(a *app) *cobra.Command {
 		Example: "  kumactl delete meshtimeout backend-timeout",
 		Args:    args(2, 2, "a type and a name"),
 		RunE: func(cmd *cobra.Command, given []string) error {
-			c, err := a.client()
-			if err != nil {
-				return err
-			}
-			defer c.Close()
-			kinds, err := c.Kinds(cmd.Context())
-			if err != nil {
-				return err
-			}
-			kind, err := kinds.ByWord(given[0])
-			if err != nil {
-				return err
-			}
 			if given[1] == "" {
 				return usage(cmd, "the name is empty")
 			}
-			if _, err := c.Do(cmd.Context(), http.MethodDelete, kind.URL(a.mesh, given[1]), nil, nil); err != nil {
-				return fmt.Errorf("delete %s %q: %w", kind.Name, given[1], err)
-			}
-			_, err = fmt.Fprintf(a.stdout, "deleted %s %q\n", kind.Name, given[1])
-			return err
+			return a.withClient(cmd.Context(), func(c *client.Client, kinds client.Kinds) error {
+				kind, err := kinds.ByWord(given[0])
+				if err != nil {
+					return err
+				}
+				if _, err := c.Do(cmd.Context(), http.MethodDelete, kind.URL(a.mesh, given[1]), nil, nil); err != nil {
+					return fmt.Errorf("delete %s %q: %w", kind.Name, given[1], err)
+				}
+				_, err = fmt.Fprintf(a.stdout, "deleted %s %q\n", kind.Name, given[1])
+				return err
+			})
 		},
 	}
 }

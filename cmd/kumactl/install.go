@@ -29,11 +29,19 @@ func newInstallCommand(stdout, stderr io.Writer) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "install",
 		Short: "Install parts of the mesh on this host",
-		Args:  cobra.NoArgs,
+		Args:  onThisHost,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(newInstallTransparentProxyCommand(stdout, stderr))
 	return cmd
+}
+
+// onThisHost refuses what 2.9 installs on Kubernetes, and says so.
+func onThisHost(cmd *cobra.Command, given []string) error {
+	if len(given) == 0 {
+		return nil
+	}
+	return usage(cmd, fmt.Sprintf("cannot %s %s: this kumactl does so for the transparent-proxy of a host only; nothing is installed on Kubernetes", cmd.Name(), given[0]))
 }
 
 // installOptions is what the flags say.

@@ -44,7 +44,7 @@ func kumactlOn(t *testing.T, h *netlab.Host, line string) (code int, stdout, std
 	t.Helper()
 	var out, errs bytes.Buffer
 	if err := h.Do(func() error {
-		code = run(strings.Fields(line), strings.NewReader(""), &out, &errs)
+		code = run(strings.Fields(line), noVariables, strings.NewReader(""), &out, &errs)
 		return nil
 	}); err != nil {
 		t.Fatal(err)
@@ -198,7 +198,7 @@ func TestRedirectDNSTakesServersOfResolvConf(t *testing.T) {
 
 func TestInstallRefusesWithoutRoot(t *testing.T) {
 	if os.Getenv(notRootEnv) != "" {
-		os.Exit(run([]string{"install", "transparent-proxy"}, strings.NewReader(""), os.Stdout, os.Stderr))
+		os.Exit(run([]string{"install", "transparent-proxy"}, noVariables, strings.NewReader(""), os.Stdout, os.Stderr))
 	}
 	netlab.RequireRoot(t)
 	// A user namespace without a map makes the process nobody, yet it can still read the test's binary.

@@ -5,12 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os/signal"
 	"strings"
 	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/kuma-dp/kuma-dp/cmd/kumactl/client"
 )
@@ -22,22 +24,24 @@ const (
 	exitUsage   = 2
 )
 
-// app is what the commands share: streams and global flags.
+// app is what the commands share: environment, streams and global flags.
 type app struct {
+	lookup         func(variable string) (string, bool)
 	stdin          io.Reader
 	stdout, stderr io.Writer
 	configFile     string
 	noConfig       bool
 	address        string
 	mesh           string
+	logLevel       string
 	timeout        time.Duration
 }
 
 // run executes one command line and returns its exit code. A failure is one line on stderr.
-func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+func run(args []string, lookup func(string) (string, bool), stdin io.Reader, stdout, stderr io.Writer) int {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
-	root := newRootCommand(&app{stdin: stdin, stdout: stdout, stderr: stderr})
+	root := newRootCommand(&app{lookup: lookup, stdin: stdin, stdout: stdout, stderr: stderr})
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
 	if err == nil {
@@ -94,10 +98,13 @@ func group(use, short string, commands ...*cobra.Command) *cobra.Command {
 
 func newRootCommand(a *app) *cobra.Command {
 	root := group("kumactl", "Manage a service mesh",
-		newApplyCommand(a), newGetCommand(a), newDeleteCommand(a),
-		group("generate", "Generate tokens", newDataplaneTokenCommand(a), newUserTokenCommand(a)),
-		newInstallCommand(a.stdout, a.stderr), newUninstallCommand(a.stdout, a.stderr),
+		newApplyCommand(a), newGetCommand(a), newDeleteCommand(a), newInspectCommand(a), newExportCommand(a),
+		newGenerateCommand(a), newInstallCommand(a.stdout, a.stderr), newUninstallCommand(a.stdout, a.stderr),
 		newConfigCommand(a), newVersionCommand(a))
+	root.Long = "Manage a service mesh: its resources, tokens and the redirection of this host's traffic.\n\n" +
+		"Every global flag can also be given as a variable: KUMACTL_ and its name in capitals with _ for -, such as\n" +
+		"KUMACTL_CONFIG_FILE. The flag wins.\n\n" +
+		"Exit codes: 0 done, 1 it failed (the reason is one line on stderr), 2 the command line is wrong."
 	root.SilenceErrors, root.SilenceUsage = true, true
 	root.SetIn(a.stdin)
 	root.SetOut(a.stdout)
@@ -108,8 +115,50 @@ func newRootCommand(a *app) *cobra.Command {
 	f.BoolVar(&a.noConfig, "no-config", false, "use the control plane at "+client.DefaultAddress+" and no configuration file")
 	f.StringVar(&a.address, "address", "", "use the control plane at this address, without authentication, instead of the configured one")
 	f.StringVarP(&a.mesh, "mesh", "m", "default", "mesh to use")
-	f.DurationVar(&a.timeout, "api-timeout", time.Minute, "how long one request to the control plane may take")
+	f.DurationVar(&a.timeout, "api-timeout", time.Minute, "how long one request to the control plane may take; 0 means as long as it wants")
+	f.StringVar(&a.logLevel, "log-level", "off", "what to log to stderr: one of off|info|debug; debug shows every request")
+	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error {
+		if err := environment(cmd, f, a.lookup); err != nil {
+			return err
+		}
+		if _, err := a.log(); err != nil {
+			return usage(cmd, err.Error())
+		}
+		if a.timeout < 0 {
+			return usage(cmd, "--api-timeout must not be negative")
+		}
+		return nil
+	}
 	return root
+}
+
+// environment sets the global flags that were not given from KUMACTL_ variables.
+func environment(cmd *cobra.Command, flags *pflag.FlagSet, lookup func(string) (string, bool)) (err error) {
+	flags.VisitAll(func(f *pflag.Flag) {
+		name := "KUMACTL_" + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))
+		value, ok := lookup(name)
+		if f.Changed || !ok || value == "" || err != nil {
+			return
+		}
+		if bad := flags.Set(f.Name, value); bad != nil {
+			err = usage(cmd, fmt.Sprintf("variable %s: %v", name, bad))
+		}
+	})
+	return err
+}
+
+// log makes the logger that the flags ask for.
+func (a *app) log() (*slog.Logger, error) {
+	switch a.logLevel {
+	case "off":
+		return slog.New(slog.DiscardHandler), nil
+	case "info":
+		return slog.New(slog.NewTextHandler(a.stderr, nil)), nil
+	case "debug":
+		return slog.New(slog.NewTextHandler(a.stderr, &slog.HandlerOptions{Level: slog.LevelDebug})), nil
+	default:
+		return nil, fmt.Errorf("--log-level %q is none of off, info, debug", a.logLevel)
+	}
 }
 
 // path returns where the configuration file is.
@@ -133,16 +182,40 @@ func (a *app) config() (*client.Config, error) {
 
 // client connects to the control plane of the flags or the configuration.
 func (a *app) client() (*client.Client, error) {
-	if a.address != "" {
-		return client.New(client.APIServer{URL: a.address}, a.timeout)
+	server := client.APIServer{URL: a.address}
+	if a.address == "" {
+		cfg, err := a.config()
+		if err != nil {
+			return nil, err
+		}
+		cp, err := cfg.Current()
+		if err != nil {
+			return nil, err
+		}
+		server = cp.Coordinates.APIServer
 	}
-	cfg, err := a.config()
+	return a.dial(server)
+}
+
+func (a *app) dial(server client.APIServer) (*client.Client, error) {
+	log, err := a.log()
 	if err != nil {
 		return nil, err
 	}
-	cp, err := cfg.Current()
+	log.Info("control plane", "url", server.URL)
+	return client.New(server, a.timeout, log)
+}
+
+// withClient connects, asks for the kinds and calls do.
+func (a *app) withClient(ctx context.Context, do func(*client.Client, client.Kinds) error) error {
+	c, err := a.client()
 	if err != nil {
-		return nil, err
+		return err
 	}
-	return client.New(cp.Coordinates.APIServer, a.timeout)
+	defer c.Close()
+	kinds, err := c.Kinds(ctx)
+	if err != nil {
+		return err
+	}
+	return do(c, kinds)
 }

@@ -17,7 +17,7 @@ func newUninstallCommand(stdout, stderr io.Writer) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "uninstall",
 		Short: "Remove parts of the mesh from this host",
-		Args:  cobra.NoArgs,
+		Args:  onThisHost,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(newUninstallTransparentProxyCommand(stdout, stderr))

@@ -2,21 +2,23 @@ package main
 
 import (
 	"fmt"
-	"runtime/debug"
 
 	"github.com/spf13/cobra"
+
+	"github.com/kuma-dp/kuma-dp/internal/version"
 )
 
 func newVersionCommand(a *app) *cobra.Command {
 	var detailed bool
 	cmd := &cobra.Command{
 		Use: "version", Short: "Show the versions of kumactl and of the control plane",
-		Args: args(0, 0, "no arguments"),
+		Example: "  kumactl version -a",
+		Args:    args(0, 0, "no arguments"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			version, commit := build()
-			fmt.Fprintf(a.stdout, "Client: Kuma %s\n", version)
 			if detailed {
-				fmt.Fprintf(a.stdout, "  Git Commit: %s\n", commit)
+				fmt.Fprintf(a.stdout, "Client:\n%s", version.Detailed())
+			} else {
+				fmt.Fprintf(a.stdout, "Client: %s %s\n", version.Product, version.Version)
 			}
 			c, err := a.client()
 			if err != nil {
@@ -33,24 +35,6 @@ func newVersionCommand(a *app) *cobra.Command {
 			return err
 		},
 	}
-	cmd.Flags().BoolVarP(&detailed, "detailed", "a", false, "show the commit that kumactl was built from")
+	cmd.Flags().BoolVarP(&detailed, "detailed", "a", false, "show what kumactl was built from")
 	return cmd
-}
-
-// build returns what the Go tool noted in the binary.
-func build() (version, commit string) {
-	version, commit = "unknown", "unknown"
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return version, commit
-	}
-	if v := info.Main.Version; v != "" && v != "(devel)" {
-		version = v
-	}
-	for _, s := range info.Settings {
-		if s.Key == "vcs.revision" {
-			commit = s.Value
-		}
-	}
-	return version, commit
 }

@@ -48,11 +48,44 @@ func DefaultAccess() Access {
 	}
 }
 
+// hardened returns the lists without those who show no credentials.
+func (a Access) hardened() Access {
+	for _, l := range []*List{
+		&a.AdminResources, &a.GenerateDPToken, &a.GenerateUserToken, &a.GenerateZoneToken,
+		&a.ViewConfigDump, &a.ViewStats, &a.ViewClusters, &a.ControlPlaneMetadata,
+	} {
+		l.Users = without(l.Users, AnonymousUser)
+		l.Groups = without(l.Groups, UnauthenticatedGroup)
+	}
+	return a
+}
+
+func without(list []string, name string) []string {
+	return slices.DeleteFunc(slices.Clone(list), func(s string) bool { return s == name })
+}
+
+// mayChange refuses changes by the anonymous in hardened mode.
+func (s *Server) mayChange(r *http.Request, u token.User) error {
+	if !s.cfg.Hardened || slices.Contains(u.Groups, AuthenticatedGroup) {
+		return nil
+	}
+	switch r.Method {
+	case http.MethodGet, http.MethodHead, http.MethodOptions:
+		return nil
+	default:
+		return denied(u, "changes: this control plane is hardened, show a user token")
+	}
+}
+
 // Check returns a 403 when u is not on the list. What names the thing, as in "the resource of type "Secret"".
 func (l List) Check(u token.User, what string) error {
 	if slices.Contains(l.Users, u.Name) || slices.ContainsFunc(u.Groups, func(g string) bool { return slices.Contains(l.Groups, g) }) {
 		return nil
 	}
+	return denied(u, what)
+}
+
+func denied(u token.User, what string) error {
 	return &Error{
 		Status: http.StatusForbidden, Title: "Access Denied",
 		Detail: fmt.Sprintf("user %q cannot access %s", u.Name+"/"+strings.Join(u.Groups, ","), what),

@@ -193,7 +193,7 @@ func TestTokens(t *testing.T) {
 			t.Errorf("%s: got %d %s", name, a.status, a.body)
 		}
 	}
-	off := start(t, func(c *api.Config) { c.DisableIssuer = true })
+	off := start(t, func(c *api.Config) { c.DisableDataplaneIssuer = true })
 	if a := off.do("POST", "/tokens/dataplane", `{"mesh":"default"}`); a.status != 400 {
 		t.Errorf("disabled issuer: got %d", a.status)
 	}
@@ -234,8 +234,12 @@ func TestCORS(t *testing.T) {
 			t.Errorf("%s: was allowed", origin)
 		}
 	}
-	if _, err := api.New(api.Config{CORSAllowedDomains: []string{"("}}); err == nil {
-		t.Error("a bad expression was accepted")
+	for _, domain := range []string{"(", ".*", ".+", "https?://.*", "[^/]+://.*|https://gui"} {
+		cfg := config(t)
+		cfg.CORSAllowedDomains = []string{domain}
+		if _, err := api.New(cfg); err == nil || !strings.Contains(err.Error(), "CORS") {
+			t.Errorf("%s: got %v", domain, err)
+		}
 	}
 }
 

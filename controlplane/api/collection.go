@@ -47,7 +47,7 @@ func (c collection) get(w http.ResponseWriter, r *http.Request) error {
 	if err := c.enter(r); err != nil {
 		return err
 	}
-	res, err := c.server.cfg.Store.Get(c.key(r))
+	res, err := c.one(c.key(r))
 	if err != nil {
 		return wrap(titleGet, err)
 	}
@@ -56,6 +56,18 @@ func (c collection) get(w http.ResponseWriter, r *http.Request) error {
 		return wrap(titleGet, err)
 	}
 	return WriteJSON(w, http.StatusOK, body)
+}
+
+func (c collection) one(key resource.Key) (*resource.Resource, error) {
+	if key.Kind != resource.KindServiceInsight {
+		return c.server.cfg.Store.Get(key)
+	}
+	for _, r := range c.all(key.Mesh) {
+		if r.Name == key.Name {
+			return r, nil
+		}
+	}
+	return nil, store.ErrNotFound
 }
 
 // encode writes a resource in the form that `?format=` asks for.
@@ -71,8 +83,8 @@ func (c collection) encode(r *http.Request, res *resource.Resource) (json.RawMes
 		}
 		return c.server.cfg.Registry.EncodeKubernetes(res, namespace)
 	default:
-		return nil, Invalid(titleGet, "Invalid format", resource.Violation{
-			Field: "format", Reason: `must be one of ["k8s", "kubernetes", "universal"]`,
+		return nil, Invalid("invalid format", notValid, resource.Violation{
+			Reason: `"format" must be one of ["k8s", "kubernetes", "universal"]`,
 		})
 	}
 }
@@ -95,30 +107,75 @@ func (c collection) delete(_ http.ResponseWriter, r *http.Request) error {
 	if err := c.writable(r); err != nil {
 		return err
 	}
-	key := c.key(r)
-	old, err := c.server.cfg.Store.Get(key)
+	old, err := c.server.cfg.Store.Get(c.key(r))
 	if err != nil {
 		return wrap(titleDelete, err)
 	}
-	if key.Kind == resource.KindMesh && len(c.server.cfg.Store.List(resource.KindDataplane, key.Name)) > 0 {
-		return Invalid(titleDelete, notValid, resource.Violation{
-			Field: "mesh", Reason: "unable to delete mesh, there are still some dataplanes attached",
-		})
+	if faults := c.inUse(old); len(faults) > 0 {
+		return Invalid(titleDelete, notValid, faults...)
 	}
 	_, err = c.server.cfg.Store.Commit(r.Context(), store.Op{Action: store.Delete, Resource: old})
 	return wrap(titleDelete, err)
 }
 
+// inUse says why a resource cannot be deleted (contract controlplane.md §2.1, zones.md §6), and in hardened mode who else
+// it belongs to.
+func (c collection) inUse(old *resource.Resource) []resource.Violation {
+	cfg := &c.server.cfg
+	switch {
+	case old.Kind == resource.KindMesh && len(cfg.Store.List(resource.KindDataplane, old.Name)) > 0:
+		return []resource.Violation{{Field: "mesh", Reason: "unable to delete mesh, there are still some dataplanes attached"}}
+	case old.Kind == resource.KindZone && c.connected(old.Name):
+		return []resource.Violation{{Field: "zone", Reason: "unable to delete Zone, Zone CP is still connected, please shut it down first"}}
+	case cfg.Hardened && !cfg.Zone.Global && old.Labels[resource.LabelOrigin] == resource.OriginGlobal:
+		return []resource.Violation{{Field: originField, Reason: "the resource is the global control plane's: delete it there"}}
+	}
+	return nil
+}
+
+// connected tells whether the control plane of a zone is.
+func (c collection) connected(zone string) bool {
+	r, err := c.server.cfg.Store.Get(resource.Key{Kind: resource.KindZoneInsight, Name: zone})
+	if err != nil {
+		return false
+	}
+	insight, ok := r.Spec.(*resource.ZoneInsight)
+	return ok && insight.Online()
+}
+
 // writable is enter for operations that change something.
 func (c collection) writable(r *http.Request) error {
-	if c.server.cfg.ReadOnly || c.desc.ReadOnly {
-		detail := "the api is read-only"
-		if c.desc.ReadOnly {
-			detail = string(c.desc.Kind) + " is read-only: the control plane makes it"
-		}
-		return &Error{Status: http.StatusMethodNotAllowed, Title: "Method not allowed", Detail: detail}
+	if why := c.server.whyReadOnly(c.desc); why != "" {
+		return &Error{Status: http.StatusMethodNotAllowed, Title: "Method not allowed", Detail: why}
 	}
 	return c.enter(r)
+}
+
+// whyReadOnly says why resources of a kind cannot be written here, empty when they can: by nature, by configuration, or
+// because they belong to the other side of the synchronisation (contract controlplane.md §2.1, policies.md §1.5).
+func (s *Server) whyReadOnly(d *resource.Descriptor) string {
+	switch zone := &s.cfg.Zone; {
+	case d.ReadOnly:
+		return string(d.Kind) + " is read-only: the control plane makes it"
+	case s.cfg.ReadOnly:
+		return "the api is read-only"
+	case zone.Federated && !d.CreatableInZone:
+		return string(d.Kind) + " is read-only in a zone: write it on the global control plane"
+	case zone.Global && !madeOnGlobal(d.Kind):
+		return string(d.Kind) + " is read-only on the global control plane: write it in its zone"
+	default:
+		return ""
+	}
+}
+
+// madeOnGlobal tells whether a kind is sent from the global control plane to zones, or stays there.
+func madeOnGlobal(k resource.Kind) bool {
+	switch k {
+	case resource.KindDataplane, resource.KindMeshService, resource.KindZoneIngress, resource.KindZoneEgress:
+		return false
+	default:
+		return true
+	}
 }
 
 func isNotFound(err error) bool { return errors.Is(err, store.ErrNotFound) }

@@ -9,6 +9,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"regexp"
@@ -45,8 +46,11 @@ type Config struct {
 	AuthnType string
 	// LocalhostIsAdmin makes requests from this host the administrator's.
 	LocalhostIsAdmin bool
-	// DisableIssuer refuses to issue tokens (offline issuing).
-	DisableIssuer bool
+	// DisableUserIssuer, DisableDataplaneIssuer and DisableZoneIssuer refuse to issue tokens: they are issued offline.
+	DisableUserIssuer, DisableDataplaneIssuer, DisableZoneIssuer bool
+	// Hardened refuses what 2.9 allows to those without credentials: every change, and the views of configuration, stats
+	// and clusters. It also refuses labels that only control planes give.
+	Hardened bool
 	// Access says who may do what; DefaultAccess when nil.
 	Access *Access
 	// CORSAllowedDomains are regular expressions of whole origins, such as `https://gui\.example`. None by default.
@@ -62,8 +66,8 @@ type Config struct {
 	// BeforePut may refuse a resource that is valid by itself, for what it means beside others, and may complete it:
 	// next is not stored yet and may be changed. old is nil on create.
 	BeforePut func(ctx context.Context, old, next *resource.Resource) ([]resource.Violation, error)
-	// Warnings adds to what the author of a stored resource is warned of; nil adds nothing.
-	Warnings func(stored *resource.Resource) []string
+	// AfterPut hears of every resource that was stored by a request; nil hears nothing.
+	AfterPut func(stored *resource.Resource)
 	// OnMeshCreate returns what is committed together with a new Mesh: authorities, signing key, default policies.
 	OnMeshCreate func(ctx context.Context, mesh *resource.Resource) ([]store.Op, error)
 	// Extra adds endpoints of other packages.
@@ -104,8 +108,11 @@ type Router struct {
 	server *Server
 }
 
-// Handle adds a pattern of http.ServeMux, such as "GET /meshes/{mesh}/dataplanes/{name}/_config".
-func (r Router) Handle(pattern string, h Handler) { r.server.handle(pattern, h) }
+// Handle adds a pattern of http.ServeMux, such as "GET /meshes/{mesh}/dataplanes/{name}/_config". At most one Doc describes
+// it; without one only its path is known.
+func (r Router) Handle(pattern string, h Handler, doc ...Doc) {
+	r.server.handle(pattern, h, append(doc, Doc{})[0])
+}
 
 func (c *Config) defaults() error {
 	switch {
@@ -126,6 +133,9 @@ func (c *Config) defaults() error {
 	orDefault(&c.MaxBody, 1<<20)
 	if c.Access == nil {
 		c.Access = new(DefaultAccess())
+	}
+	if c.Hardened {
+		c.Access = new(c.Access.hardened())
 	}
 	if c.Now == nil {
 		c.Now = time.Now
@@ -148,6 +158,9 @@ func compileOrigins(patterns []string) ([]*regexp.Regexp, error) {
 		re, err := regexp.Compile("^(?:" + p + ")$")
 		if err != nil {
 			return nil, errors.Join(errors.New("configure api: CORS domain is not a regular expression"), err)
+		}
+		if re.MatchString("https://anybody.invalid") {
+			return nil, fmt.Errorf("configure api: CORS domain %q lets every web page read the api: name the origins, such as https://gui\\.example", p)
 		}
 		out = append(out, re)
 	}

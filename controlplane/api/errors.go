@@ -43,7 +43,10 @@ func Invalid(title, detail string, faults ...resource.Violation) *Error {
 	return &Error{Status: http.StatusBadRequest, Title: title, Detail: detail, Invalid: faults}
 }
 
-const notValid = "Resource is not valid"
+const (
+	notValid   = "Resource is not valid"
+	badRequest = "Bad Request"
+)
 
 // wrap turns an error of a room below into an answer with the title of the operation.
 func wrap(title string, err error) error {
@@ -54,7 +57,7 @@ func wrap(title string, err error) error {
 	case errors.Is(err, store.ErrNotFound):
 		return NotFound(title)
 	case errors.Is(err, store.ErrConflict), errors.Is(err, store.ErrExists):
-		return &Error{Status: http.StatusConflict, Title: title, Detail: "Conflict", Cause: err}
+		return &Error{Status: http.StatusConflict, Title: "Conflict", Detail: err.Error(), Cause: err}
 	case errors.Is(err, store.ErrNoMesh):
 		return Invalid(title, "Mesh is not found", resource.Violation{Field: "mesh", Reason: "mesh is not found"})
 	case errors.Is(err, token.ErrNoSigningKey):

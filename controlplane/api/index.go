@@ -8,12 +8,18 @@ import (
 	"github.com/kuma-dp/kuma-dp/resource"
 )
 
+func (s *Server) getIndex(w http.ResponseWriter, _ *http.Request) error {
+	return WriteJSON(w, http.StatusOK, s.cfg.Index)
+}
+
+type identity struct {
+	Name   string   `json:"name"`
+	Groups []string `json:"groups"`
+}
+
 func (s *Server) whoAmI(w http.ResponseWriter, r *http.Request) error {
 	u := UserOf(r.Context())
-	return WriteJSON(w, http.StatusOK, struct {
-		Name   string   `json:"name"`
-		Groups []string `json:"groups"`
-	}{u.Name, u.Groups})
+	return WriteJSON(w, http.StatusOK, identity{u.Name, u.Groups})
 }
 
 func (s *Server) getConfig(w http.ResponseWriter, r *http.Request) error {
@@ -38,10 +44,12 @@ type policyInfo struct {
 	IsOutbound       bool          `json:"isOutbound"`
 }
 
+type policyList struct {
+	Policies []policyInfo `json:"policies"`
+}
+
 func (s *Server) getPolicies(w http.ResponseWriter, _ *http.Request) error {
-	out := struct {
-		Policies []policyInfo `json:"policies"`
-	}{Policies: []policyInfo{}}
+	out := policyList{Policies: []policyInfo{}}
 	for _, d := range s.visible() {
 		if p := d.Policy; p != nil {
 			out.Policies = append(out.Policies, policyInfo{
@@ -70,10 +78,12 @@ type policyTraits struct {
 	IsTargetRef bool `json:"isTargetRef"`
 }
 
+type resourceList struct {
+	Resources []resourceInfo `json:"resources"`
+}
+
 func (s *Server) getResources(w http.ResponseWriter, _ *http.Request) error {
-	out := struct {
-		Resources []resourceInfo `json:"resources"`
-	}{Resources: []resourceInfo{}}
+	out := resourceList{Resources: []resourceInfo{}}
 	for _, d := range s.visible() {
 		info := resourceInfo{
 			IncludeInFederation: d.InFederation, Name: d.Kind, Path: d.Path, Plural: d.Plural,
@@ -94,4 +104,7 @@ func (s *Server) visible() []*resource.Descriptor {
 	return out
 }
 
-func (s *Server) readOnly(d *resource.Descriptor) bool { return s.cfg.ReadOnly || d.ReadOnly }
+// readOnly is what lists of kinds say. A federated zone says so of all kinds, though it takes some (contract zones.md §5).
+func (s *Server) readOnly(d *resource.Descriptor) bool {
+	return s.cfg.Zone.Federated || s.whyReadOnly(d) != ""
+}

@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/kuma-dp/kuma-dp/controlplane/insight"
 	"github.com/kuma-dp/kuma-dp/resource"
 )
 
@@ -18,16 +19,25 @@ type states struct {
 	Total             int `json:"total"`
 }
 
-func (s *states) add(state string) {
-	s.Total++
-	switch state {
-	case stateOnline:
-		s.Online++
-	case stateDegraded:
-		s.PartiallyDegraded++
+func (s *states) add(c resource.ProxyCount) {
+	s.Offline += int(c.Offline)
+	s.Online += int(c.Online)
+	s.PartiallyDegraded += int(c.PartiallyDegraded)
+	s.Total += int(c.Total)
+}
+
+// service counts one service.
+func (s *states) service(status string) {
+	one := resource.ProxyCount{Total: 1}
+	switch status {
+	case insight.Online:
+		one.Online = 1
+	case insight.Degraded:
+		one.PartiallyDegraded = 1
 	default:
-		s.Offline++
+		one.Offline = 1
 	}
+	s.add(one)
 }
 
 type byType struct {
@@ -64,106 +74,84 @@ type globalInsight struct {
 	Zones      zones                   `json:"zones"`
 }
 
-const (
-	stateOnline   = "online"
-	stateDegraded = "partially_degraded"
-	stateOffline  = "offline"
-)
-
 // globalInsight counts what is stored. It is made anew for every request: counting is cheap, and never out of date.
 func (s *Server) globalInsight(w http.ResponseWriter, _ *http.Request) error {
+	st := s.cfg.Store
 	out := globalInsight{CreatedAt: s.cfg.Now().UTC(), Resources: map[resource.Kind]total{}}
-	for _, d := range s.visible() {
-		n := len(s.cfg.Store.List(d.Kind, ""))
-		switch {
-		case d.Kind == resource.KindMesh:
-			out.Meshes.Total = n
-		case d.Kind == resource.KindZone:
-			out.Zones.ControlPlanes.Total = n
-		case d.Scope == resource.ScopeMesh && !d.ReadOnly && n > 0:
-			out.Resources[d.Kind] = total{n}
+	for _, mesh := range st.List(resource.KindMesh, "") {
+		out.Meshes.Total++
+		sum := insight.OfMesh(st, s.cfg.Registry, mesh.Name)
+		for kind, n := range sum.Resources {
+			out.Resources[kind] = total{out.Resources[kind].Total + int(n.Total)}
 		}
-		if d.Policy != nil {
-			out.Policies.Total += n
+		for _, n := range sum.Policies {
+			out.Policies.Total += int(n.Total)
+		}
+		out.Dataplanes.Standard.add(sum.DataplanesByType.Standard)
+		out.Dataplanes.GatewayBuiltin.add(sum.DataplanesByType.GatewayBuiltin)
+		out.Dataplanes.GatewayDelegated.add(sum.DataplanesByType.GatewayDelegated)
+		for _, svc := range insight.Services(st, mesh.Name) {
+			switch svc.ServiceType {
+			case insight.TypeExternal:
+				out.Services.External.Total++
+			case insight.TypeGatewayBuiltin:
+				out.Services.GatewayBuiltin.service(svc.Status)
+			case insight.TypeGatewayDelegated:
+				out.Services.GatewayDelegated.service(svc.Status)
+			default:
+				out.Services.Internal.service(svc.Status)
+			}
 		}
 	}
-	s.countProxies(&out)
+	out.Zones.ControlPlanes = s.connected(resource.KindZoneInsight)
+	out.Zones.ZoneEgresses = s.connected(resource.KindZoneEgressInsight)
+	out.Zones.ZoneIngresses = s.connected(resource.KindZoneIngressInsight)
 	return WriteJSON(w, http.StatusOK, out)
 }
 
-// service counts the proxies that serve one kuma.io/service.
-type service struct {
-	online, total int
-	proxyType     string
+// connected counts what has ever been connected: in 2.9 a zone without an insight is not in the total.
+func (s *Server) connected(kind resource.Kind) online {
+	var out online
+	for _, r := range s.cfg.Store.List(kind, "") {
+		out.Total++
+		if i, ok := r.Spec.(interface{ Online() bool }); ok && i.Online() {
+			out.Online++
+		}
+	}
+	return out
 }
 
-func (s *Server) countProxies(out *globalInsight) {
-	found := map[[2]string]*service{}
-	for _, res := range s.cfg.Store.List(resource.KindDataplane, "") {
-		dp, ok := res.Spec.(*resource.Dataplane)
+type globalInsights struct {
+	Type         string                  `json:"type"`
+	CreationTime time.Time               `json:"creationTime"`
+	Resources    map[resource.Kind]total `json:"resources"`
+}
+
+// globalInsights is the older form: it counts the kinds that are in no mesh, also those of which there are none.
+func (s *Server) globalInsights(w http.ResponseWriter, _ *http.Request) error {
+	out := globalInsights{Type: "GlobalInsights", CreationTime: s.cfg.Now().UTC(), Resources: map[resource.Kind]total{}}
+	for _, d := range s.visible() {
+		if d.Scope == resource.ScopeGlobal && !d.ReadOnly {
+			out.Resources[d.Kind] = total{len(s.cfg.Store.List(d.Kind, ""))}
+		}
+	}
+	return WriteJSON(w, http.StatusOK, out)
+}
+
+// perService shows the stored sums of meshes as one resource for each service, which is what 2.9 shows of a ServiceInsight.
+func perService(stored []*resource.Resource) []*resource.Resource {
+	out := []*resource.Resource{}
+	for _, r := range stored {
+		sum, ok := r.Spec.(*resource.ServiceInsight)
 		if !ok {
 			continue
 		}
-		state, kind := s.proxyState(res.Key, dp), proxyType(dp)
-		switch kind {
-		case proxyBuiltin:
-			out.Dataplanes.GatewayBuiltin.add(state)
-		case proxyDelegated:
-			out.Dataplanes.GatewayDelegated.add(state)
-		default:
-			out.Dataplanes.Standard.add(state)
-		}
-		mine := map[string]bool{}
-		for _, tags := range tagSets(dp) {
-			if name := tags[resource.TagService]; name != "" && !mine[name] {
-				mine[name] = true
-				k := [2]string{res.Mesh, name}
-				if found[k] == nil {
-					found[k] = &service{proxyType: kind}
-				}
-				found[k].total++
-				if state == stateOnline {
-					found[k].online++
-				}
-			}
+		for _, name := range sortedKeys(sum.Services) {
+			one := *r
+			one.Name = name
+			one.Spec = &resource.ServiceInsight{ServiceSummary: sum.Services[name]}
+			out = append(out, &one)
 		}
 	}
-	for _, svc := range found {
-		state := stateDegraded
-		switch svc.online {
-		case 0:
-			state = stateOffline
-		case svc.total:
-			state = stateOnline
-		}
-		switch svc.proxyType {
-		case proxyBuiltin:
-			out.Services.GatewayBuiltin.add(state)
-		case proxyDelegated:
-			out.Services.GatewayDelegated.add(state)
-		default:
-			out.Services.Internal.add(state)
-		}
-	}
-}
-
-// proxyState is offline without an open stream, degraded when some inbounds take no traffic (contract §1.7).
-func (s *Server) proxyState(key resource.Key, dp *resource.Dataplane) string {
-	key.Kind = resource.KindDataplaneInsight
-	res, err := s.cfg.Store.Get(key)
-	if err != nil {
-		return stateOffline
-	}
-	insight, ok := res.Spec.(*resource.DataplaneInsight)
-	if !ok || !insight.Online() {
-		return stateOffline
-	}
-	if dp.Networking != nil {
-		for _, in := range dp.Networking.Inbound {
-			if in != nil && in.State != resource.InboundIgnored && !in.Healthy() {
-				return stateDegraded
-			}
-		}
-	}
-	return stateOnline
+	return out
 }

@@ -2,11 +2,14 @@ package api
 
 import (
 	"encoding/json"
+	"maps"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 
+	"github.com/kuma-dp/kuma-dp/controlplane/insight"
 	"github.com/kuma-dp/kuma-dp/resource"
 )
 
@@ -38,12 +41,12 @@ func (c collection) find(r *http.Request) (*page, error) {
 	if err != nil {
 		return nil, err
 	}
-	keep, err := c.filter(query)
+	keep, err := c.filter(r, query)
 	if err != nil {
 		return nil, err
 	}
 	p := &page{items: []*resource.Resource{}}
-	for _, res := range c.server.cfg.Store.List(c.desc.Kind, r.PathValue("mesh")) {
+	for _, res := range c.all(r.PathValue("mesh")) {
 		if !keep(res) {
 			continue
 		}
@@ -64,6 +67,17 @@ func (c collection) find(r *http.Request) (*page, error) {
 	}
 	return p, nil
 }
+
+// all returns the resources of a mesh, or of all meshes when it is empty.
+func (c collection) all(mesh string) []*resource.Resource {
+	list := c.server.cfg.Store.List(c.desc.Kind, mesh)
+	if c.desc.Kind == resource.KindServiceInsight {
+		return perService(list)
+	}
+	return list
+}
+
+func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
 
 func paging(query url.Values) (size, offset int, err error) {
 	size = defaultPage
@@ -89,70 +103,69 @@ func badSize(reason string) error {
 	return Invalid(titleList, "Invalid page size", resource.Violation{Field: "size", Reason: reason})
 }
 
-// filter returns what the query wants: for all kinds a part of the name, for Dataplanes tags and gateway.
-func (c collection) filter(query url.Values) (func(*resource.Resource) bool, error) {
+// filter returns what the query wants: for all kinds a part of the name, for Dataplanes tags and gateway, for
+// ExternalServices tags.
+func (c collection) filter(r *http.Request, query url.Values) (func(*resource.Resource) bool, error) {
 	name := query.Get("name")
-	if c.desc.Kind != resource.KindDataplane {
+	if c.desc.Kind != resource.KindDataplane && c.desc.Kind != resource.KindExternalService {
 		return func(r *resource.Resource) bool { return strings.Contains(r.Name, name) }, nil
 	}
-	gateway := query.Get("gateway")
+	gateway := ""
+	if c.desc.Kind == resource.KindDataplane {
+		gateway = query.Get("gateway")
+	}
 	switch gateway {
 	case "", "true", "false", "builtin", "delegated":
 	default:
-		return nil, Invalid(titleList, "Invalid gateway filter", resource.Violation{
-			Field: "gateway", Reason: `must be one of ["true", "false", "builtin", "delegated"]`,
+		_, route, _ := strings.Cut(r.Pattern, " ")
+		return nil, Invalid(titleList, notValid, resource.Violation{
+			Field: route + ".gateway", Reason: "shoud use `true`, `false`, 'builtin' or 'delegated' instead of " + gateway, // sic
 		})
 	}
 	var tags [][2]string
 	for _, t := range query["tag"] {
 		key, value, ok := strings.Cut(t, ":")
 		if !ok || key == "" {
-			return nil, Invalid(titleList, "Invalid tag filter", resource.Violation{Field: "tag", Reason: "must have the form key:value"})
+			return nil, Invalid(titleList, notValid, resource.Violation{Field: "tag", Reason: "must have the form key:value"})
 		}
 		tags = append(tags, [2]string{key, value})
 	}
 	return func(r *resource.Resource) bool {
-		dp, ok := r.Spec.(*resource.Dataplane)
-		return ok && strings.Contains(r.Name, name) && isGateway(dp, gateway) && hasTags(dp, tags)
+		if !strings.Contains(r.Name, name) {
+			return false
+		}
+		switch spec := r.Spec.(type) {
+		case *resource.Dataplane:
+			return isGateway(spec, gateway) && hasTags(tagSets(spec), tags)
+		case *resource.ExternalService:
+			return hasTags([]map[string]string{spec.Tags}, tags)
+		default:
+			return false
+		}
 	}, nil
 }
 
 func isGateway(dp *resource.Dataplane, want string) bool {
-	kind := proxyType(dp)
+	kind := insight.TypeOf(dp)
 	switch want {
-	case "":
-		return true
 	case "true":
-		return kind != proxyStandard
+		return kind != insight.TypeInternal
 	case "false":
-		return kind == proxyStandard
+		return kind == insight.TypeInternal
+	case "builtin":
+		return kind == insight.TypeGatewayBuiltin
+	case "delegated":
+		return kind == insight.TypeGatewayDelegated
 	default:
-		return kind == want
+		return true
 	}
 }
 
-const (
-	proxyStandard  = "standard"
-	proxyBuiltin   = "builtin"
-	proxyDelegated = "delegated"
-)
-
-func proxyType(dp *resource.Dataplane) string {
-	switch {
-	case dp.Networking == nil || dp.Networking.Gateway == nil:
-		return proxyStandard
-	case dp.Networking.Gateway.Type == "BUILTIN":
-		return proxyBuiltin
-	default:
-		return proxyDelegated
-	}
-}
-
-// hasTags tells whether dp has, for every wanted tag, a value that contains the wanted one.
-func hasTags(dp *resource.Dataplane, want [][2]string) bool {
+// hasTags tells whether there is, for every wanted tag, a value that contains the wanted one.
+func hasTags(sets []map[string]string, want [][2]string) bool {
 	for _, t := range want {
 		found := false
-		for _, tags := range tagSets(dp) {
+		for _, tags := range sets {
 			value, ok := tags[t[0]]
 			found = found || ok && strings.Contains(value, t[1])
 		}

@@ -10,16 +10,6 @@ import (
 	"github.com/kuma-dp/kuma-dp/resource"
 )
 
-// hasOverview tells which kinds are shown together with their insight (contract controlplane.md §2.1).
-func hasOverview(k resource.Kind) bool {
-	switch k {
-	case resource.KindDataplane, resource.KindZone, "ZoneIngress", "ZoneEgress":
-		return true
-	default:
-		return false
-	}
-}
-
 type overviewHead struct {
 	Type             string            `json:"type"`
 	Mesh             string            `json:"mesh,omitempty"`

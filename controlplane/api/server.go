@@ -8,11 +8,13 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/url"
 	"regexp"
 	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
+	"unicode/utf8"
 )
 
 // maxHeader bounds a request's header before authentication; tokens are below 16 KiB.
@@ -20,9 +22,11 @@ const maxHeader = 32 << 10
 
 // Server answers the REST interface. Its handler is safe for concurrent use.
 type Server struct {
-	cfg     Config
-	mux     *http.ServeMux
-	origins []*regexp.Regexp
+	cfg Config
+	mux *http.ServeMux
+	// endpoints are described in the OpenAPI document; complete after New.
+	endpoints []endpoint
+	origins   []*regexp.Regexp
 
 	mu        sync.Mutex
 	listeners []net.Listener
@@ -43,6 +47,7 @@ func New(cfg Config) (*Server, error) {
 	if cfg.Extra != nil {
 		cfg.Extra(Router{Access: *cfg.Access, server: s})
 	}
+	s.adminFallbacks()
 	return s, nil
 }
 
@@ -50,7 +55,8 @@ func New(cfg Config) (*Server, error) {
 func (s *Server) Handler() http.Handler { return http.HandlerFunc(s.serve) }
 
 // handle adds an endpoint. Patterns are the programmer's: a wrong one panics in New.
-func (s *Server) handle(pattern string, h Handler) {
+func (s *Server) handle(pattern string, h Handler, doc Doc) {
+	s.describe(pattern, doc)
 	s.mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
 		if err := h(w, r); err != nil {
 			s.writeError(w, r, err)
@@ -71,11 +77,14 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	if s.cors(w, r) {
 		return
 	}
-	if !plainPath(r.URL.EscapedPath()) {
-		plainText(w, http.StatusNotFound)
+	if err := checkTarget(r); err != nil {
+		s.writeError(w, r, err)
 		return
 	}
 	user, err := s.authenticate(r)
+	if err == nil {
+		err = s.mayChange(r, user)
+	}
 	if err != nil {
 		s.writeError(w, r, err)
 		return
@@ -89,7 +98,28 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	s.mux.ServeHTTP(w, r)
 }
 
-// plainPath refuses what a router or a proxy might read in two ways: dot and empty segments, hidden slashes, NUL.
+// checkTarget refuses paths and queries that a router or a proxy might read in two ways, or that cost more to read than any
+// that is meant well.
+func checkTarget(r *http.Request) error {
+	bad := func(status int, detail string) error {
+		return &Error{Status: status, Title: badRequest, Detail: detail}
+	}
+	if len(r.URL.RawQuery) > maxQuery {
+		return bad(http.StatusRequestURITooLong, fmt.Sprintf("query is longer than %d bytes", maxQuery))
+	}
+	if _, err := url.ParseQuery(r.URL.RawQuery); err != nil {
+		return bad(http.StatusBadRequest, "query is malformed")
+	}
+	if !plainPath(r.URL.EscapedPath()) || strings.ContainsFunc(r.URL.Path, unprintable) {
+		return bad(http.StatusBadRequest, "path must not have empty or dot segments, slashes or control characters within a name")
+	}
+	return nil
+}
+
+// unprintable also finds bytes that are no UTF-8.
+func unprintable(c rune) bool { return c < ' ' || c == 0x7f || c == utf8.RuneError }
+
+// plainPath refuses what hides the structure of a path: dot and empty segments, encoded slashes, NUL.
 func plainPath(escaped string) bool {
 	if !strings.HasPrefix(escaped, "/") {
 		return false
@@ -108,13 +138,17 @@ func plainPath(escaped string) bool {
 	return true
 }
 
+// serves tells whether there is a route.
+func (s *Server) serves(method, path string) bool {
+	_, pattern := s.mux.Handler(&http.Request{Method: method, URL: &url.URL{Path: path}})
+	return pattern != ""
+}
+
 // noSuchPath answers 405 when the path exists with another method, else 404, in the text that clients of 2.9 know.
 func (s *Server) noSuchPath(w http.ResponseWriter, r *http.Request) {
 	var allowed []string
 	for _, m := range []string{http.MethodGet, http.MethodPut, http.MethodPost, http.MethodDelete} {
-		other := r.Clone(r.Context())
-		other.Method = m
-		if _, pattern := s.mux.Handler(other); pattern != "" {
+		if s.serves(m, r.URL.Path) {
 			allowed = append(allowed, m)
 		}
 	}

@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"github.com/kuma-dp/kuma-dp/controlplane/api"
+	"github.com/kuma-dp/kuma-dp/resource"
 )
 
 // serve runs a server until the test ends and returns its addresses.
@@ -185,24 +186,32 @@ func certificate(t *testing.T) (tls.Certificate, *x509.CertPool) {
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, pool
 }
 
-// FuzzRequest sends any body and query to any path, as an anonymous stranger: never a panic or a 500, always JSON or
-// plain text, never a key, and what is accepted can be read again.
+// FuzzRequest sends any method, path, query and body: never a panic or a 500, always JSON, plain text or nothing, no answer
+// or store that grows without bound, and what is accepted can be read again. A stranger never sees a key.
 func FuzzRequest(f *testing.F) {
-	for _, seed := range []struct{ method, path, query, body string }{
-		{"PUT", "/meshes/default/meshtimeouts/x", "", timeout},
-		{"PUT", "/meshes/default/dataplanes/backend-1", "", dataplane},
-		{"PUT", "/meshes/m", "", `{"type":"Mesh","name":"m","mtls":{"enabledBackend":"a","backends":[{"name":"a","type":"builtin"}]}}`},
-		{"PUT", "/hostnamegenerators/g", "", `{"type":"HostnameGenerator","name":"g","spec":{"selector":{"meshService":{}},"template":"{{ .Name }}.x"}}`},
-		{"PUT", "/meshes/default/meshservices/s", "", `{"type":"MeshService","mesh":"default","name":"s","spec":{"ports":[null,{"port":1}]},"status":{}}`},
-		{"PUT", "/meshes/default/dataplanes/d", "", `{"type":"Dataplane","mesh":"default","name":"d","networking":{"inbound":[null],"outbound":[null]}}`},
-		{"GET", "/meshes/default/dataplanes", "size=1&offset=0&tag=a:b&gateway=true&name=x", ""},
-		{"GET", "/meshes/default/dataplanes/_overview", "offset=9223372036854775807&size=1000", ""},
-		{"POST", "/tokens/user", "", `{"name":"x"}`},
-		{"DELETE", "/meshes/%2e%2e", "format=%", ""},
+	for _, seed := range []struct{ method, path, query, body, media string }{
+		{"PUT", "/meshes/default/meshtimeouts/x", "", timeout, ""},
+		{"PUT", "/meshes/default/dataplanes/backend-1", "", dataplane, "application/json"},
+		{"PUT", "/meshes/m", "", `{"type":"Mesh","name":"m","mtls":{"enabledBackend":"a","backends":[{"name":"a","type":"builtin"}]}}`, ""},
+		{"PUT", "/hostnamegenerators/g", "", `{"type":"HostnameGenerator","name":"g","spec":{"selector":{"meshService":{}},"template":"{{ .Name }}.x"}}`, ""},
+		{"PUT", "/meshes/default/meshservices/s", "", `{"type":"MeshService","mesh":"default","name":"s","spec":{"ports":[null,{"port":1}]},"status":{}}`, ""},
+		{"PUT", "/meshes/default/dataplanes/d", "", `{"type":"Dataplane","mesh":"default","name":"d","networking":{"inbound":[null],"outbound":[null]}}`, ""},
+		{"GET", "/meshes/default/dataplanes", "size=1&offset=0&tag=a:b&gateway=true&name=x", "", ""},
+		{"GET", "/meshes/default/dataplanes/_overview", "offset=9223372036854775807&size=1000", "", ""},
+		{"GET", "/meshes/default", "format=k8s&namespace=%20", "", ""},
+		{"GET", "/_openapi", "", "", ""},
+		{"GET", "/global-insight", "", "", ""},
+		{"HEAD", "/meshes/default/service-insights/x", "", "", ""},
+		{"POST", "/tokens/user", "", `{"name":"x","validFor":"1h"}`, "application/json; charset=\"utf-8\""},
+		{"POST", "/tokens/dataplane", "", `{"mesh":"default","tags":{"a":["b"]},"type":"EGRESS"}`, ""},
+		{"POST", "/tokens/zone", "", `{"scope":["egress"]}`, "text/plain"},
+		{"DELETE", "/meshes/%2e%2e", "format=%", "", ""},
+		{"OPTIONS", "/meshes/default", "", "", ""},
 	} {
-		f.Add(seed.method, seed.path, seed.query, seed.body)
+		f.Add(seed.method, seed.path, seed.query, seed.body, seed.media, true)
+		f.Add(seed.method, seed.path, seed.query, seed.body, seed.media, false)
 	}
-	f.Fuzz(func(t *testing.T, method, path, query, body string) {
+	f.Fuzz(func(t *testing.T, method, path, query, body, media string, local bool) {
 		cfg := config(t)
 		s, err := api.New(cfg)
 		if err != nil {
@@ -214,26 +223,88 @@ func FuzzRequest(f *testing.F) {
 				return nil // not an HTTP request
 			}
 			req.RemoteAddr = "192.0.2.1:1"
+			if local {
+				req.RemoteAddr = "127.0.0.1:1"
+			}
+			if media != "" {
+				req.Header.Set("Content-Type", media)
+			}
 			w := httptest.NewRecorder()
 			s.Handler().ServeHTTP(w, req)
 			return w
 		}
+		before := len(everything(cfg.Store))
 		w := send(method, body)
 		if w == nil {
 			return
 		}
+		answer := w.Body.Bytes()
 		if w.Code >= 500 {
-			t.Errorf("got %d %s", w.Code, w.Body)
+			t.Errorf("got %d %s", w.Code, answer)
 		}
-		if b := w.Body.Bytes(); w.Header().Get("Content-Type") == "application/json" && !json.Valid(b) && method != http.MethodHead {
-			t.Errorf("not JSON: %s", b)
-		} else if bytes.Contains(b, []byte("LS0tLS1CRUdJTi")) {
-			t.Errorf("a key: %s", b)
+		if method != http.MethodHead && w.Header().Get("Content-Type") == "application/json" {
+			var shape struct {
+				Type, Detail, Details string
+				Status                int
+			}
+			if !json.Valid(answer) {
+				t.Errorf("not JSON: %s", answer)
+			} else if w.Code >= 400 && (json.Unmarshal(answer, &shape) != nil || shape.Type != "/std-errors" || shape.Status != w.Code || shape.Detail != shape.Details) {
+				t.Errorf("not the shape of errors: %d %s", w.Code, answer)
+			}
+		}
+		if !local && bytes.Contains(answer, []byte("LS0tLS1CRUdJTi")) {
+			t.Errorf("a key: %s", answer)
+		}
+		if limit := 1<<20 + 16*len(path+query+body); len(answer) > limit {
+			t.Errorf("an answer of %d bytes", len(answer))
+		}
+		if after := len(everything(cfg.Store)); after > before+1 || after > before && w.Code != http.StatusCreated {
+			t.Errorf("%d resources were stored, and the answer was %d", after-before, w.Code)
 		}
 		if method == http.MethodPut && w.Code == http.StatusCreated {
 			if w := send(http.MethodGet, ""); w.Code != http.StatusOK && query == "" {
 				t.Errorf("stored but not readable: %d %s", w.Code, w.Body)
 			}
+		}
+	})
+}
+
+// FuzzBody: what the check of bodies lets through is JSON that means one thing.
+func FuzzBody(f *testing.F) {
+	for _, seed := range []string{timeout, dataplane, `{"a":{"b":[1,{"c":null}]},"d":"e"}`, `{"a":1,"a":2}`, `[[[]]]`, `{"a":{},"b":{"a":{}}}`, `"\ud800"`, "{\"\xff\":1}"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, body string) {
+		cfg := config(t)
+		s, err := api.New(cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req := httptest.NewRequestWithContext(t.Context(), http.MethodPut, "http://localhost/meshes/default/meshtimeouts/x", strings.NewReader(body))
+		req.RemoteAddr = "127.0.0.1:1"
+		w := httptest.NewRecorder()
+		s.Handler().ServeHTTP(w, req)
+		if w.Code != http.StatusCreated {
+			return
+		}
+		var want, got struct {
+			Name, Type, Mesh string
+			Labels           map[string]string
+		}
+		if err := json.Unmarshal([]byte(body), &want); err != nil {
+			t.Fatalf("accepted, though %v", err)
+		}
+		stored, err := cfg.Store.Get(resource.Key{Kind: "MeshTimeout", Mesh: "default", Name: "x"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, err := cfg.Registry.Encode(stored, resource.FormUniversal)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := json.Unmarshal(text, &got); err != nil || got.Name != want.Name || got.Type != want.Type || got.Mesh != want.Mesh {
+			t.Errorf("got %v, want %v: %v", got, want, err)
 		}
 	})
 }

@@ -2,8 +2,6 @@ package api
 
 import (
 	"encoding/json"
-	"errors"
-	"io"
 	"net/http"
 	"slices"
 	"strings"
@@ -13,89 +11,127 @@ import (
 	"github.com/kuma-dp/kuma-dp/resource"
 )
 
-const titleToken = "Could not issue a token"
+const (
+	titleToken        = "Could not issue a token"
+	titleTokenRequest = "Invalid request"
+	empty             = "cannot be empty"
+)
+
+type dataplaneTokenRequest struct {
+	Name string              `json:"name,omitempty"`
+	Mesh string              `json:"mesh"`
+	Tags map[string][]string `json:"tags,omitempty"`
+	Type string              `json:"type,omitempty"`
+	// ValidFor is a Go duration; ten years when empty.
+	ValidFor string `json:"validFor,omitempty"`
+}
+
+type zoneTokenRequest struct {
+	Zone     string   `json:"zone,omitempty"`
+	Scope    []string `json:"scope"`
+	ValidFor string   `json:"validFor,omitempty"`
+}
+
+type userTokenRequest struct {
+	Name     string   `json:"name"`
+	Groups   []string `json:"groups,omitempty"`
+	ValidFor string   `json:"validFor"`
+}
 
 func (s *Server) dataplaneToken(w http.ResponseWriter, r *http.Request) error {
-	var req struct {
-		Name     string              `json:"name"`
-		Mesh     string              `json:"mesh"`
-		Tags     map[string][]string `json:"tags"`
-		Type     string              `json:"type"`
-		ValidFor string              `json:"validFor"`
-	}
-	if err := s.tokenRequest(r, s.cfg.Access.GenerateDPToken, &req); err != nil {
+	var req dataplaneTokenRequest
+	if err := s.tokenRequest(r, s.cfg.Access.GenerateDPToken, s.cfg.DisableDataplaneIssuer, &req); err != nil {
 		return err
 	}
-	var faults []resource.Violation
+	var f resource.Faults
 	if req.Mesh == "" {
-		faults = append(faults, resource.Violation{Field: "mesh", Reason: "cannot be empty"})
+		f.Add("mesh", empty)
 	}
-	if types := []string{"", token.TypeDataplane, token.TypeIngress, token.TypeEgress}; !slices.Contains(types, strings.ToLower(req.Type)) {
-		faults = append(faults, resource.Violation{Field: "type", Reason: `must be one of ["dataplane", "ingress", "egress"]`})
+	validFor := lifetime(&f, req.ValidFor)
+	kind := strings.ToLower(req.Type)
+	if types := []string{"", token.TypeDataplane, token.TypeIngress, token.TypeEgress}; !slices.Contains(types, kind) {
+		f.Add("type", req.Type+" is not a valid proxy type")
 	}
-	validFor, fault := lifetime(req.ValidFor, false)
-	if faults = append(faults, fault...); len(faults) > 0 {
-		return Invalid(titleToken, "Invalid request", faults...)
+	if len(f) > 0 {
+		return Invalid(titleTokenRequest, notValid, f...)
 	}
-	raw, err := s.cfg.Issuer.Dataplane(token.Dataplane{Name: req.Name, Mesh: req.Mesh, Tags: req.Tags, Type: strings.ToLower(req.Type)}, validFor)
+	raw, err := s.cfg.Issuer.Dataplane(token.Dataplane{Name: req.Name, Mesh: req.Mesh, Tags: req.Tags, Type: kind}, validFor)
+	return writeToken(w, raw, err)
+}
+
+func (s *Server) zoneToken(w http.ResponseWriter, r *http.Request) error {
+	var req zoneTokenRequest
+	if err := s.tokenRequest(r, s.cfg.Access.GenerateZoneToken, s.cfg.DisableZoneIssuer, &req); err != nil {
+		return err
+	}
+	var f resource.Faults
+	if len(req.Scope) == 0 {
+		f.Add("scope", empty)
+	}
+	for i, scope := range req.Scope {
+		if scope != token.ScopeIngress && scope != token.ScopeEgress {
+			f.Add(resource.Path("scope").Index(i), scope+" is not a valid scope")
+		}
+	}
+	validFor := lifetime(&f, req.ValidFor)
+	if len(f) > 0 {
+		return Invalid(titleTokenRequest, notValid, f...)
+	}
+	raw, err := s.cfg.Issuer.Zone(token.Zone{Zone: req.Zone, Scope: req.Scope}, validFor)
 	return writeToken(w, raw, err)
 }
 
 func (s *Server) userToken(w http.ResponseWriter, r *http.Request) error {
-	var req struct {
-		Name     string   `json:"name"`
-		Groups   []string `json:"groups"`
-		ValidFor string   `json:"validFor"`
-	}
-	if err := s.tokenRequest(r, s.cfg.Access.GenerateUserToken, &req); err != nil {
+	var req userTokenRequest
+	if err := s.tokenRequest(r, s.cfg.Access.GenerateUserToken, s.cfg.DisableUserIssuer, &req); err != nil {
 		return err
 	}
-	var faults []resource.Violation
+	var f resource.Faults
 	if req.Name == "" {
-		faults = append(faults, resource.Violation{Field: "name", Reason: "cannot be empty"})
+		f.Add("name", empty)
 	}
-	validFor, fault := lifetime(req.ValidFor, true)
-	if faults = append(faults, fault...); len(faults) > 0 {
-		return Invalid(titleToken, "Invalid request", faults...)
+	validFor := lifetime(&f, req.ValidFor)
+	if validFor == 0 && !slices.ContainsFunc(f, func(v resource.Violation) bool { return v.Field == "validFor" }) {
+		f.Add("validFor", empty)
+	}
+	if len(f) > 0 {
+		return Invalid(titleTokenRequest, notValid, f...)
 	}
 	raw, err := s.cfg.Issuer.User(token.User{Name: req.Name, Groups: req.Groups}, validFor)
 	return writeToken(w, raw, err)
 }
 
 // tokenRequest checks the access before it reads anything.
-func (s *Server) tokenRequest(r *http.Request, l List, into any) error {
+func (s *Server) tokenRequest(r *http.Request, l List, disabled bool, into any) error {
 	if err := l.Check(UserOf(r.Context()), "token generation at "+r.URL.Path); err != nil {
 		return err
 	}
-	if s.cfg.DisableIssuer {
-		return &Error{Status: http.StatusBadRequest, Title: titleToken, Detail: "issuing of tokens is disabled on this control plane: issue them offline"}
+	if disabled {
+		return &Error{Status: http.StatusBadRequest, Title: titleToken, Detail: "issuing tokens using the control plane is disabled, issue them offline"}
 	}
-	body, err := io.ReadAll(r.Body)
-	if err == nil {
-		err = json.Unmarshal(body, into)
-	}
-	if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
-		return &Error{Status: http.StatusRequestEntityTooLarge, Title: titleToken, Detail: "body is too large"}
-	}
+	body, err := s.body(r, "token request")
 	if err != nil {
-		return &Error{Status: http.StatusBadRequest, Title: "Bad Request", Detail: "body is not a JSON object of a token request"}
+		return err
+	}
+	if err := json.Unmarshal(body, into); err != nil {
+		return badBody("token request", err)
 	}
 	return nil
 }
 
-// lifetime reads validFor. Nothing means the default, unless one is required.
-func lifetime(text string, required bool) (time.Duration, []resource.Violation) {
-	d, err := time.Duration(0), error(nil)
-	if text != "" {
-		d, err = time.ParseDuration(text)
+// lifetime reads validFor, 0 when there is none.
+func lifetime(f *resource.Faults, text string) time.Duration {
+	if text == "" {
+		return 0
 	}
+	d, err := time.ParseDuration(text)
 	switch {
-	case err != nil || d < 0:
-		return 0, []resource.Violation{{Field: "validFor", Reason: `must be a positive duration such as "720h"`}}
-	case d == 0 && required:
-		return 0, []resource.Violation{{Field: "validFor", Reason: "cannot be empty"}}
+	case err != nil:
+		f.Add("validFor", "is invalid: "+err.Error())
+	case d < 0:
+		f.Add("validFor", "is invalid: must not be negative")
 	}
-	return d, nil
+	return d
 }
 
 func writeToken(w http.ResponseWriter, raw string, err error) error {

@@ -10,13 +10,12 @@ import (
 	"slices"
 	"strings"
 
-	"sigs.k8s.io/yaml"
-
 	"github.com/kuma-dp/kuma-dp/bootstrap"
 	"github.com/kuma-dp/kuma-dp/bootstrap/generate"
 	"github.com/kuma-dp/kuma-dp/controlplane/identity"
 	"github.com/kuma-dp/kuma-dp/controlplane/store"
 	"github.com/kuma-dp/kuma-dp/controlplane/token"
+	"github.com/kuma-dp/kuma-dp/internal/yamljson"
 	"github.com/kuma-dp/kuma-dp/resource"
 )
 
@@ -59,7 +58,7 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request) ([]byte, error) 
 	switch req.ProxyType {
 	case "", bootstrap.TypeDataplane:
 	case bootstrap.TypeIngress, bootstrap.TypeEgress:
-		return nil, refuse("proxyType: %s is not supported by this control plane yet", req.ProxyType)
+		return s.zoneProxy(w, r, &req)
 	default:
 		return nil, &generate.Error{Status: http.StatusInternalServerError, Cause: fmt.Errorf("unknown proxy type %.50q", req.ProxyType)}
 	}
@@ -77,7 +76,16 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request) ([]byte, error) 
 			return nil, unauthenticated(err)
 		}
 	}
-	out, err := generate.Bootstrap(r.Context(), s.cfg.Bootstrap, &req, hostOf(r.Host), proxyOf(spec, text))
+	t := spec.Networking.TransparentProxying
+	return s.render(w, r, &req, proxyOf(spec, text), bootstrap.SidecarNetworking{
+		IsUsingTransparentProxy: t != nil && t.RedirectPortInbound != 0 && t.RedirectPortOutbound != 0,
+		CorefileTemplate:        s.cfg.Corefile,
+		Address:                 spec.Networking.Address,
+	})
+}
+
+func (s *Server) render(w http.ResponseWriter, r *http.Request, req *bootstrap.Request, p generate.Proxy, n bootstrap.SidecarNetworking) ([]byte, error) {
+	out, err := generate.Bootstrap(r.Context(), s.cfg.Bootstrap, req, hostOf(r.Host), p)
 	if err != nil {
 		return nil, err
 	}
@@ -87,14 +95,8 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request) ([]byte, error) 
 		return out, nil
 	}
 	w.Header().Set("Content-Type", "application/json")
-	t := spec.Networking.TransparentProxying
 	return json.Marshal(bootstrap.Response{Bootstrap: out, Sidecar: bootstrap.SidecarConfiguration{
-		Networking: bootstrap.SidecarNetworking{
-			IsUsingTransparentProxy: t != nil && t.RedirectPortInbound != 0 && t.RedirectPortOutbound != 0,
-			CorefileTemplate:        s.cfg.Corefile,
-			Address:                 spec.Networking.Address,
-		},
-		Metrics: bootstrap.SidecarMetrics{Aggregate: []bootstrap.MetricsApplication{}},
+		Networking: n, Metrics: bootstrap.SidecarMetrics{Aggregate: []bootstrap.MetricsApplication{}},
 	}})
 }
 
@@ -149,7 +151,7 @@ func (s *Server) dataplane(req *bootstrap.Request) (*resource.Resource, string, 
 		}
 		return r, "", err
 	}
-	text, err := yaml.YAMLToJSON([]byte(req.DataplaneResource))
+	text, err := yamljson.ToJSON([]byte(req.DataplaneResource))
 	if err != nil {
 		return nil, "", refuse("dataplane resource: it is neither JSON nor YAML")
 	}

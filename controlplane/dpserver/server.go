@@ -59,6 +59,8 @@ type Config struct {
 	Registry     *resource.Registry
 	// Tokens checks the tokens of bootstrap requests; nil asks for none (KUMA_DP_SERVER_AUTHN_DP_PROXY_TYPE=none).
 	Tokens *token.Validator
+	// ZoneTokens checks those of zone proxies; nil refuses all of them.
+	ZoneTokens *token.Validator
 	// Zone tells the labels of Dataplanes that agents bring along.
 	Zone resource.ZoneInfo
 	// Bootstrap.XDSPort is that of Address when 0.

@@ -63,6 +63,9 @@ func start(t *testing.T) *fixture {
 	if err := token.EnsureDataplaneKey(t.Context(), f.store, "default"); err != nil {
 		t.Fatal(err)
 	}
+	if err := token.EnsureZoneKey(t.Context(), f.store); err != nil {
+		t.Fatal(err)
+	}
 	tokens, err := token.NewValidator(f.store, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -84,7 +87,7 @@ func start(t *testing.T) *fixture {
 	}})
 	s, err := New(Config{
 		Address: "127.0.0.1:0", TLS: &tls.Config{Certificates: []tls.Certificate{pair}}, ADS: ads{}, HDS: hds, Certificates: identity.NewService(ids, tokens),
-		Store: f.store, Registry: registry, Tokens: tokens, Zone: resource.ZoneInfo{Zone: "default"}, ReadHeaderTimeout: 200 * time.Millisecond,
+		Store: f.store, Registry: registry, Tokens: tokens, ZoneTokens: tokens, Zone: resource.ZoneInfo{Zone: "default"}, ReadHeaderTimeout: 200 * time.Millisecond,
 		Bootstrap: generate.Config{XDSPort: 5678, ConnectTimeout: time.Second, AdminAddress: "127.0.0.1", AdminPort: 9901, HDS: true, ServerCert: certPEM},
 	})
 	if err != nil {
@@ -248,7 +251,7 @@ func TestBootstrapBodies(t *testing.T) {
 		{"another kind", "POST", "/bootstrap", request(func(r *bootstrap.Request) { r.DataplaneResource = `{"type":"Mesh","name":"default"}` }), nil, 500, ""},
 		{"unknown kind", "POST", "/bootstrap", request(func(r *bootstrap.Request) { r.DataplaneResource = `{"type":"Nonsense","name":"x"}` }), nil, 500, ""},
 		{"unknown proxy type", "POST", "/bootstrap", request(func(r *bootstrap.Request) { r.ProxyType = "gateway" }), nil, 500, ""},
-		{"zone proxy", "POST", "/bootstrap", request(func(r *bootstrap.Request) { r.ProxyType = "ingress" }), nil, 422, "proxyType: ingress is not supported by this control plane yet"},
+		{"zone proxy", "POST", "/bootstrap", request(func(r *bootstrap.Request) { r.ProxyType, r.DataplaneToken = "ingress", "" }), nil, 422, errZoneTokenRequired.Body},
 		{
 			"host not in certificate", "POST", "/bootstrap", request(none), func(r *http.Request) { r.Host = "foo.example:5678" }, 400,
 			`A data plane proxy is trying to connect to the control plane using "foo.example" address, but the certificate in the control plane has the following SANs ["127.0.0.1" "localhost"]. Either change …`,

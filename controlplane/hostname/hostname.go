@@ -16,6 +16,7 @@ import (
 
 	"github.com/kuma-dp/kuma-dp/controlplane/service/writeback"
 	"github.com/kuma-dp/kuma-dp/controlplane/store"
+	"github.com/kuma-dp/kuma-dp/internal/group"
 	"github.com/kuma-dp/kuma-dp/resource"
 )
 
@@ -38,6 +39,12 @@ type Config struct {
 	// come from; the defaults when they are zero values. They must not overlap: services would share addresses. Changing
 	// one does not re-address services.
 	CIDR, ExternalCIDR, MultiZoneCIDR netip.Prefix
+	// LegacyCIDR is where the addresses of kuma.io/service values come from, DefaultLegacyCIDR when it is the zero value; it
+	// may contain the other ranges but not begin in one. LegacyPort is their port, DefaultLegacyPort when it is 0.
+	LegacyCIDR netip.Prefix
+	LegacyPort uint32
+	// NoLegacy leaves kuma.io/service values without addresses.
+	NoLegacy bool
 	// Log is silent when nil.
 	Log *slog.Logger
 }
@@ -47,6 +54,8 @@ type Assigner struct {
 	store store.Store
 	log   *slog.Logger
 	plans []*plan
+	// legacy is nil when it is off.
+	legacy *legacy
 	// starved is how many services of each kind were without address when it was last logged.
 	starved map[resource.Kind]int
 }
@@ -75,12 +84,33 @@ func New(cfg Config) (*Assigner, error) {
 		}
 		a.plans = append(a.plans, newPlan(k, cfg.Zone, pool))
 	}
+	if !cfg.NoLegacy {
+		prefix := cmp.Or(cfg.LegacyCIDR, netip.MustParsePrefix(DefaultLegacyCIDR))
+		if !prefix.IsValid() {
+			return nil, errors.New("addresses of kuma.io/service: the range is not valid")
+		}
+		for _, other := range a.plans {
+			if other.pool.prefix.Contains(prefix.Masked().Addr()) {
+				return nil, fmt.Errorf("addresses of kuma.io/service: the range %s begins in %s of %s: give it a range of its own",
+					prefix, other.pool.prefix, other.of.kind)
+			}
+		}
+		a.legacy = newLegacy(cfg.Store, cfg.Zone, prefix.Masked(), cmp.Or(cfg.LegacyPort, DefaultLegacyPort), a.log)
+	}
 	return a, nil
 }
 
 // Run follows the store until ctx ends (nil) or the store is closed (store.ErrClosed). It may be called once, and only
 // one may run on a store: two would give away the same addresses.
 func (a *Assigner) Run(ctx context.Context) error {
+	members := []group.Member{{Name: "addresses and names of services", Run: a.run}}
+	if a.legacy != nil {
+		members = append(members, group.Member{Name: "addresses of kuma.io/service", Run: a.legacy.run})
+	}
+	return group.Run(ctx, members...)
+}
+
+func (a *Assigner) run(ctx context.Context) error {
 	stored, w := a.store.Watch()
 	defer w.Close()
 	a.load(stored)

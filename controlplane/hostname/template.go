@@ -160,10 +160,12 @@ func invalid(name string) (reasons []string) {
 	return reasons
 }
 
+// isLabel takes the underscore besides the letters of RFC 1123: 2.9 publishes the names of services such as web_ns_svc_80
+// (contract dns.md §1.3), and DNS carries them.
 func isLabel(s string) bool {
 	for i := range len(s) {
 		c := s[i]
-		alnum := c >= 'a' && c <= 'z' || c >= '0' && c <= '9'
+		alnum := c >= 'a' && c <= 'z' || c >= '0' && c <= '9' || c == '_'
 		if !alnum && (c != '-' || i == 0 || i == len(s)-1) {
 			return false
 		}

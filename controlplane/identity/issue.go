@@ -66,6 +66,34 @@ func (i *Issuer) IssueForProxy(ctx context.Context, mesh, name string) (*Identit
 	if err != nil {
 		return nil, err
 	}
+	id, fresh, err := i.make(key, ca, names)
+	if fresh {
+		i.record(ctx, key, id)
+	}
+	return id, err
+}
+
+// IssueForEgress returns the identity of a ZoneEgress in one of the meshes that it serves: the service zone-egress
+// (contract controlplane.md §1.6). It is kept as that of IssueForProxy is. Errors: ErrDisabled.
+func (i *Issuer) IssueForEgress(mesh, name string) (*Identity, error) {
+	key := resource.Key{Kind: resource.KindZoneEgress, Mesh: mesh, Name: name}
+	ca, err := i.authority(mesh)
+	if err != nil {
+		return nil, fmt.Errorf("issue identity of %s: %w", key, err)
+	}
+	names, err := certs.WorkloadURIs(mesh, map[string][]string{resource.TagService: {egressService}})
+	if err != nil {
+		return nil, fmt.Errorf("issue identity of %s: %w", key, err)
+	}
+	id, _, err := i.make(key, ca, names)
+	return id, err
+}
+
+// egressService is the kuma.io/service of every ZoneEgress.
+const egressService = "zone-egress"
+
+// make returns the identity that is kept for a proxy, or a fresh one when that is no longer good.
+func (i *Issuer) make(key resource.Key, ca *authority, names []*url.URL) (id *Identity, fresh bool, err error) {
 	i.mu.Lock()
 	p := i.proxies[key]
 	if p == nil {
@@ -75,22 +103,22 @@ func (i *Issuer) IssueForProxy(ctx context.Context, mesh, name string) (*Identit
 	i.mu.Unlock()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if text := fmt.Sprint(names); p.id == nil || p.stamp != ca.stamp || p.names != text || !i.now().Before(p.id.RenewAt) {
-		signer, err := certs.NewKey(i.keyType)
-		if err != nil {
-			return nil, err
-		}
-		id, err := i.sign(ca, names, signer.Public())
-		if err != nil {
-			return nil, err
-		}
-		if id.Key, err = certs.EncodeKey(signer); err != nil {
-			return nil, err
-		}
-		p.id, p.stamp, p.names = id, ca.stamp, text
-		i.record(ctx, key, id)
+	text := fmt.Sprint(names)
+	if p.id != nil && p.stamp == ca.stamp && p.names == text && i.now().Before(p.id.RenewAt) {
+		return p.id, false, nil
 	}
-	return p.id, nil
+	signer, err := certs.NewKey(i.keyType)
+	if err != nil {
+		return nil, false, err
+	}
+	if id, err = i.sign(ca, names, signer.Public()); err != nil {
+		return nil, false, err
+	}
+	if id.Key, err = certs.EncodeKey(signer); err != nil {
+		return nil, false, err
+	}
+	p.id, p.stamp, p.names = id, ca.stamp, text
+	return id, true, nil
 }
 
 // SignCSR certifies the public key of a PEM certificate request for a registered proxy. Nothing else of the request

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"sync"
 	"time"
 
@@ -112,8 +113,11 @@ func (i *Issuer) seen(ctx context.Context, old, new *resource.Resource) {
 		case resource.KindDataplane:
 			delete(i.proxies, old.Key)
 			delete(i.limits, old.Key)
+		case resource.KindZoneEgress:
+			maps.DeleteFunc(i.proxies, func(k resource.Key, _ *proxy) bool { return k.Kind == old.Kind && k.Name == old.Name })
 		case resource.KindMesh:
 			delete(i.authorities, old.Name)
+			maps.DeleteFunc(i.proxies, func(k resource.Key, _ *proxy) bool { return k.Kind == resource.KindZoneEgress && k.Mesh == old.Name })
 		}
 	}
 }

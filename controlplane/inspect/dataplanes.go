@@ -1,14 +1,12 @@
 package inspect
 
 import (
-	"errors"
 	"net/http"
 	"net/url"
 	"strconv"
 	"strings"
 
 	"github.com/kuma-dp/kuma-dp/controlplane/api"
-	"github.com/kuma-dp/kuma-dp/controlplane/store"
 	"github.com/kuma-dp/kuma-dp/policy"
 	"github.com/kuma-dp/kuma-dp/resource"
 )
@@ -28,13 +26,7 @@ type dataplanesBody struct {
 // apply to.
 func (i *Inspector) dataplanes(kind policy.Kind) api.Handler {
 	return func(w http.ResponseWriter, req *http.Request) error {
-		if _, err := i.mesh(req); err != nil {
-			return err
-		}
-		p, err := i.cfg.Store.Get(resource.Key{Kind: kind.Descriptor.Kind, Mesh: req.PathValue("mesh"), Name: req.PathValue("name")})
-		if errors.Is(err, store.ErrNotFound) {
-			return api.NotFound(titleGet)
-		}
+		p, _, err := i.resource(req, kind.Descriptor.Kind)
 		if err != nil {
 			return err
 		}
@@ -48,9 +40,15 @@ func (i *Inspector) dataplanes(kind policy.Kind) api.Handler {
 			return err
 		}
 		body := dataplanesBody{Items: []meta{}}
+		shown := kind
+		shown.NoShadow = false
+		set := policy.NewSet(shown, []*resource.Resource{p}, i.cfg.Store.List(i.routes, p.Mesh), nil)
+		view := policy.View{Zone: i.cfg.Zone, Shadow: true, Gateways: i.cfg.Store.List(resource.KindMeshGateway, p.Mesh)}
 		for _, dp := range i.cfg.Store.List(resource.KindDataplane, p.Mesh) {
-			if !strings.Contains(dp.Name, query.Get("name")) ||
-				len(policy.Matched(kind, dp, []*resource.Resource{p}, i.cfg.Zone, true)) == 0 {
+			if !strings.Contains(dp.Name, query.Get("name")) {
+				continue
+			}
+			if matched, _ := set.Matched(dp, view); len(matched) == 0 {
 				continue
 			}
 			if body.Total >= offset && len(body.Items) < size {

@@ -20,6 +20,7 @@ import (
 // Proxies is what the package asks about proxies; xds.Server is one.
 type Proxies interface {
 	Rules(mesh, name string, shadow bool) ([]*policy.Rules, error)
+	GatewayRules(mesh, gateway string) ([]*policy.Rules, error)
 	ConfigOf(mesh, name string, shadow bool) (map[string]map[string]json.RawMessage, error)
 	AdminEndpoint(mesh, name string) (xds.AdminEndpoint, error)
 }
@@ -42,6 +43,8 @@ type Config struct {
 type Inspector struct {
 	cfg   Config
 	envoy *envoyClient
+	// routes is the kind of policy that others may name as their top-level targetRef.
+	routes resource.Kind
 }
 
 // New makes an Inspector.
@@ -50,7 +53,13 @@ func New(cfg Config) (*Inspector, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Inspector{cfg: cfg, envoy: envoy}, nil
+	i := &Inspector{cfg: cfg, envoy: envoy}
+	for _, k := range cfg.Kinds {
+		if _, ok := k.Descriptor.NewSpec().(policy.Routed); ok {
+			i.routes = k.Descriptor.Kind
+		}
+	}
+	return i, nil
 }
 
 const (
@@ -80,6 +89,11 @@ func (i *Inspector) Routes(r api.Router) {
 		})
 	}
 	r.Handle(proxy+"_rules", i.rules)
+	r.Handle(proxy+"rules", i.olderRules)
+	r.Handle(proxy+"policies", i.policies)
+	r.Handle("GET /meshes/{mesh}/meshgateways/{name}/_rules", i.gatewayRules)
+	r.Handle("GET /meshes/{mesh}/meshgateways/{name}/dataplanes", i.gatewayDataplanes)
+	r.Handle("GET /meshes/{mesh}/meshgatewayroutes/{name}/dataplanes", i.gatewayRouteDataplanes)
 	for _, k := range i.cfg.Kinds {
 		handle := i.dataplanes(k)
 		for _, end := range []string{"_resources/dataplanes", "-resources/dataplanes", "dataplanes"} {
@@ -94,6 +108,19 @@ func proxyError(err error) error {
 		return api.NotFound(titleGet)
 	}
 	return err
+}
+
+// resource returns what a request names beside its mesh, with the Mesh, or the answer that it is not there.
+func (i *Inspector) resource(req *http.Request, kind resource.Kind) (*resource.Resource, *resource.Mesh, error) {
+	mesh, err := i.mesh(req)
+	if err != nil {
+		return nil, nil, err
+	}
+	r, err := i.cfg.Store.Get(resource.Key{Kind: kind, Mesh: req.PathValue("mesh"), Name: req.PathValue("name")})
+	if errors.Is(err, store.ErrNotFound) {
+		return nil, nil, api.NotFound(titleGet)
+	}
+	return r, mesh, err
 }
 
 // mesh returns the Mesh of the request, or the answer that there is none.

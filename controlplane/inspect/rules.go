@@ -2,13 +2,11 @@ package inspect
 
 import (
 	"cmp"
-	"encoding/json"
-	"errors"
+	"maps"
 	"net/http"
 	"slices"
 
 	"github.com/kuma-dp/kuma-dp/controlplane/api"
-	"github.com/kuma-dp/kuma-dp/controlplane/store"
 	"github.com/kuma-dp/kuma-dp/policy"
 	"github.com/kuma-dp/kuma-dp/resource"
 )
@@ -16,9 +14,13 @@ import (
 // The answer of `_rules` (contract policies.md §4.8). Lists are never null.
 type (
 	rulesBody struct {
-		HTTPMatches []json.RawMessage `json:"httpMatches"` // of routes, a kind that does not exist here
-		Resource    meta              `json:"resource"`
-		Rules       []kindRules       `json:"rules"`
+		HTTPMatches []httpMatch `json:"httpMatches"`
+		Resource    meta        `json:"resource"`
+		Rules       []kindRules `json:"rules"`
+	}
+	httpMatch struct {
+		Hash  string `json:"hash"`
+		Match any    `json:"match"`
 	}
 	kindRules struct {
 		FromRules       []fromRule     `json:"fromRules"`
@@ -79,14 +81,7 @@ func metas(list []*resource.Resource) []meta {
 }
 
 func (i *Inspector) rules(w http.ResponseWriter, req *http.Request) error {
-	mesh, err := i.mesh(req)
-	if err != nil {
-		return err
-	}
-	dp, err := i.cfg.Store.Get(resource.Key{Kind: resource.KindDataplane, Mesh: req.PathValue("mesh"), Name: req.PathValue("name")})
-	if errors.Is(err, store.ErrNotFound) {
-		return api.NotFound(titleGet)
-	}
+	dp, mesh, err := i.resource(req, resource.KindDataplane)
 	if err != nil {
 		return err
 	}
@@ -94,13 +89,48 @@ func (i *Inspector) rules(w http.ResponseWriter, req *http.Request) error {
 	if err != nil {
 		return proxyError(err)
 	}
-	body := rulesBody{HTTPMatches: []json.RawMessage{}, Resource: metaOf(dp.Key, dp.Labels), Rules: []kindRules{}}
+	return api.WriteJSON(w, http.StatusOK, i.render(dp, mesh, rules))
+}
+
+func (i *Inspector) gatewayRules(w http.ResponseWriter, req *http.Request) error {
+	gateway, mesh, err := i.resource(req, resource.KindMeshGateway)
+	if err != nil {
+		return err
+	}
+	rules, err := i.cfg.Proxies.GatewayRules(gateway.Mesh, gateway.Name)
+	if err != nil {
+		return proxyError(err)
+	}
+	return api.WriteJSON(w, http.StatusOK, i.render(gateway, mesh, rules))
+}
+
+func (i *Inspector) render(of *resource.Resource, mesh *resource.Mesh, rules []*policy.Rules) rulesBody {
+	body := rulesBody{HTTPMatches: httpMatches(rules), Resource: metaOf(of.Key, of.Labels), Rules: []kindRules{}}
 	for _, r := range rules {
 		if one, ok := i.kind(r, mesh.ServicesMode() != resource.MeshServicesExclusive); ok {
 			body.Rules = append(body.Rules, one)
 		}
 	}
-	return api.WriteJSON(w, http.StatusOK, body)
+	return body
+}
+
+// httpMatches lists the matches of all routes that apply to the proxy, each by its hash.
+func httpMatches(rules []*policy.Rules) []httpMatch {
+	byHash := map[string]any{}
+	for _, r := range rules {
+		for _, m := range r.Policies {
+			if route, ok := m.Policy.Spec.(policy.Routed); ok {
+				for _, rule := range route.RouteRules() {
+					byHash[rule.Hash] = rule.Matches
+				}
+			}
+		}
+	}
+	out := make([]httpMatch, 0, len(byHash))
+	for _, hash := range slices.Sorted(maps.Keys(byHash)) {
+		out = append(out, httpMatch{hash, byHash[hash]})
+	}
+	return out
 }
 
 // kind renders the rules of one kind. Left out is a kind that has nothing to show and, as 2.9 has it, one that has
@@ -109,7 +139,8 @@ func (i *Inspector) kind(r *policy.Rules, byTags bool) (kindRules, bool) {
 	out := kindRules{
 		Type: r.Kind, FromRules: []fromRule{}, ToRules: []subsetRule{}, ToResourceRules: []resourceRule{}, Warnings: []string{},
 	}
-	if len(r.To) == 0 && len(r.From) == 0 && r.Single == nil {
+	inbounds := len(r.From)+len(r.Listeners) > 0 && i.hasFrom(r.Kind)
+	if !r.Tagged && len(r.To) == 0 && !inbounds && r.Single == nil {
 		return out, false
 	}
 	out.Warnings = append(out.Warnings, r.Warnings...)
@@ -118,6 +149,17 @@ func (i *Inspector) kind(r *policy.Rules, byTags bool) (kindRules, bool) {
 			out.FromRules = append(out.FromRules, fromRule{inbound{f.Inbound.Port, f.Inbound.Tags}, subsets(f.Rules)})
 		}
 	}
+	// Listeners of one port share their rules; the first one stands for all.
+	for n, l := range r.Listeners {
+		if len(l.From) > 0 && (n == 0 || r.Listeners[n-1].Listener.Port != l.Listener.Port) {
+			tags := l.Listener.Tags
+			if tags == nil {
+				tags = map[string]string{}
+			}
+			out.FromRules = append(out.FromRules, fromRule{inbound{l.Listener.Port, tags}, subsets(l.From)})
+		}
+	}
+	slices.SortStableFunc(out.FromRules, func(a, b fromRule) int { return cmp.Compare(a.Inbound.Port, b.Inbound.Port) })
 	if byTags {
 		out.ToRules = subsets(r.To)
 	}
@@ -129,6 +171,13 @@ func (i *Inspector) kind(r *policy.Rules, byTags bool) (kindRules, bool) {
 		out.ProxyRule = &proxyRule{s.Conf, metas(s.Origin)}
 	}
 	return out, len(out.FromRules)+len(out.ToRules)+len(out.ToResourceRules) > 0 || out.ProxyRule != nil
+}
+
+// hasFrom tells whether policies of a kind can tell clients apart.
+func (i *Inspector) hasFrom(kind resource.Kind) bool {
+	return slices.ContainsFunc(i.cfg.Kinds, func(k policy.Kind) bool {
+		return k.Descriptor.Kind == kind && k.Descriptor.Policy != nil && k.Descriptor.Policy.HasFrom
+	})
 }
 
 func subsets(rules []policy.SubsetRule) []subsetRule {

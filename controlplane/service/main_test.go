@@ -5,6 +5,7 @@ import (
 	"errors"
 	"sync"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 
@@ -24,7 +25,8 @@ func registry() *resource.Registry { return resource.NewRegistry(resource.Core()
 type world struct {
 	testing.TB
 	store.Store
-	stop func()
+	emptyReady time.Duration // 0 for the default
+	stop       func()
 }
 
 func newWorld(t testing.TB) *world {
@@ -49,7 +51,7 @@ func (w *world) start() {
 	go func() {
 		done <- group.Run(ctx,
 			group.Member{Name: "topology", Run: tracker.Run},
-			group.Member{Name: "service", Run: New(Config{Store: w, Tracker: tracker}).Run},
+			group.Member{Name: "service", Run: New(Config{Store: w, Tracker: tracker, EmptyReady: w.emptyReady}).Run},
 			group.Member{Name: "hostname", Run: names.Run},
 		)
 	}()

@@ -19,10 +19,10 @@ const (
 	// DefaultGracePeriod is how long a generated MeshService outlives its last Dataplane
 	// (KUMA_MESH_SERVICE_DELETION_GRACE_PERIOD).
 	DefaultGracePeriod = time.Hour
-	// emptyReady is how long a service must have been without proxies before its TLS counts as ready for that reason. A
-	// service that is written moments before its proxies must not: readiness is never taken back. In 2.9 it is the
-	// interval of the loop that computes the status.
-	emptyReady = 5 * time.Second
+	// DefaultEmptyReady is how long a service must have been without proxies before its TLS counts as ready for that
+	// reason. A service that is written moments before its proxies must not: readiness is never taken back. In 2.9 it is
+	// the interval of the loop that computes the status (KUMA_CORE_RESOURCES_STATUS_MESH_SERVICE_INTERVAL).
+	DefaultEmptyReady = 5 * time.Second
 	// retryAfter is how long to wait after the store refused a write for its own reasons (a full disk).
 	retryAfter = time.Second
 )
@@ -34,6 +34,9 @@ type Config struct {
 	Tracker *topology.Tracker
 	// GracePeriod is how long a generated MeshService outlives its last Dataplane; DefaultGracePeriod when 0.
 	GracePeriod time.Duration
+	// EmptyReady is how long a MeshService must have been without proxies for its TLS to be ready; DefaultEmptyReady when 0.
+	// A start of the control plane begins it anew.
+	EmptyReady time.Duration
 	// Log is silent when nil.
 	Log *slog.Logger
 }
@@ -48,7 +51,7 @@ type Controller struct {
 func New(cfg Config) *Controller {
 	log := cmp.Or(cfg.Log, slog.New(slog.DiscardHandler))
 	return &Controller{
-		updater:   newUpdater(cfg.Store, cfg.Tracker, log.With("component", "meshservice-status")),
+		updater:   newUpdater(cfg.Store, cfg.Tracker, cmp.Or(cfg.EmptyReady, DefaultEmptyReady), log.With("component", "meshservice-status")),
 		generator: newGenerator(cfg.Store, cmp.Or(cfg.GracePeriod, DefaultGracePeriod), log.With("component", "meshservice-generator")),
 	}
 }

@@ -46,7 +46,7 @@ func TestEmptyIsNotReady(t *testing.T) {
 		if got := tlsOf(w.service("back")); got != resource.TLSNotReady {
 			t.Fatalf("just written: got %q, want NotReady", got)
 		}
-		pass(emptyReady - time.Millisecond)
+		pass(DefaultEmptyReady - time.Millisecond)
 		w.yaml(back1)
 		pass(time.Minute)
 		if got := tlsOf(w.service("back")); got != resource.TLSNotReady {
@@ -54,7 +54,7 @@ func TestEmptyIsNotReady(t *testing.T) {
 		}
 		// A proxy between two times without any starts the time again.
 		w.remove(resource.KindDataplane, "m", "back-1")
-		pass(emptyReady - time.Millisecond)
+		pass(DefaultEmptyReady - time.Millisecond)
 		w.yaml(back1)
 		synctest.Wait()
 		w.remove(resource.KindDataplane, "m", "back-1")
@@ -62,7 +62,7 @@ func TestEmptyIsNotReady(t *testing.T) {
 		if got := tlsOf(w.service("back")); got != resource.TLSNotReady {
 			t.Errorf("without proxies for a second: got %q, want NotReady", got)
 		}
-		pass(emptyReady)
+		pass(DefaultEmptyReady)
 		if got := tlsOf(w.service("back")); got != resource.TLSReady {
 			t.Errorf("long without proxies: got %q, want Ready", got)
 		}
@@ -70,6 +70,42 @@ func TestEmptyIsNotReady(t *testing.T) {
 		pass(time.Minute)
 		if got := tlsOf(w.service("back")); got != resource.TLSReady {
 			t.Errorf("readiness was taken back: %q", got)
+		}
+	})
+}
+
+// TestEmptyOverARestart: a control plane that starts waits the whole time again, and each service its own.
+func TestEmptyOverARestart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.emptyReady = 20 * time.Second
+		w.start()
+		defer func() { w.stop() }()
+		w.yaml(disabled)
+		w.yaml(byHand)
+		pass(19 * time.Second)
+		w.yaml("{type: MeshService, mesh: m, name: later, spec: {selector: {dataplaneTags: {app: later}}, ports: [{port: 80}]}}")
+		w.stop()
+		w.start()
+		pass(19 * time.Second)
+		w.remove(resource.KindMeshService, "m", "later")
+		w.yaml("{type: MeshService, mesh: m, name: later, spec: {selector: {dataplaneTags: {app: later}}, ports: [{port: 80}]}}")
+		synctest.Wait()
+		for _, name := range []string{"back", "later"} {
+			if got := tlsOf(w.service(name)); got != resource.TLSNotReady {
+				t.Errorf("%s, 19 s after the start: got %q, want NotReady", name, got)
+			}
+		}
+		pass(time.Second)
+		if got := tlsOf(w.service("back")); got != resource.TLSReady {
+			t.Errorf("20 s after the start: got %q, want Ready", got)
+		}
+		if got := tlsOf(w.service("later")); got != resource.TLSNotReady {
+			t.Errorf("written anew a second ago: got %q, want NotReady", got)
+		}
+		pass(19 * time.Second)
+		if got := tlsOf(w.service("later")); got != resource.TLSReady {
+			t.Errorf("written anew 20 s ago: got %q, want Ready", got)
 		}
 	})
 }

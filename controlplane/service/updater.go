@@ -22,46 +22,51 @@ type updater struct {
 	tracker *topology.Tracker
 	log     *slog.Logger
 	wake    chan struct{} // holds one; a signal that something is dirty
+	// emptyReady: see Config.EmptyReady.
+	emptyReady time.Duration
 
 	mu sync.Mutex
 	// dirty are the services to look at.
 	dirty map[resource.Key]bool
 	// empty are the services without proxies.
-	empty map[resource.Key]since
+	empty map[resource.Key]*emptiness
 	// specs are the meshes as they were looked at: their mTLS decides over the status of every service.
 	specs map[string]*resource.Mesh
 	// labels of the MeshServices as they were looked at, which decide over the status of MeshMultiZoneServices.
 	labels map[resource.Key]map[string]string
 }
 
-// since says when a service was first seen without proxies, and which one of its name.
-type since struct {
-	created, seen time.Time
-	// ripe: that was emptyReady ago, and the service was looked at for that reason.
+// emptiness is the time of a service without proxies.
+type emptiness struct {
+	// created tells the service from a later one of its name.
+	created time.Time
+	timer   *time.Timer
+	// ripe: it has lasted for emptyReady.
 	ripe bool
 }
 
-func newUpdater(s store.Store, t *topology.Tracker, log *slog.Logger) *updater {
+func newUpdater(s store.Store, t *topology.Tracker, emptyReady time.Duration, log *slog.Logger) *updater {
 	return &updater{
-		store: s, tracker: t, log: log, wake: make(chan struct{}, 1),
-		dirty: map[resource.Key]bool{}, empty: map[resource.Key]since{}, specs: map[string]*resource.Mesh{},
+		store: s, tracker: t, log: log, wake: make(chan struct{}, 1), emptyReady: emptyReady,
+		dirty: map[resource.Key]bool{}, empty: map[resource.Key]*emptiness{}, specs: map[string]*resource.Mesh{},
 		labels: map[resource.Key]map[string]string{},
 	}
 }
 
 func (u *updater) run(ctx context.Context) error {
+	defer u.close()
 	defer u.tracker.Subscribe(u.note)()
 	u.noteAll(u.tracker.Current())
-	timer := time.NewTimer(0)
-	defer timer.Stop()
+	retry := time.NewTimer(0)
+	defer retry.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-u.wake:
-		case <-timer.C:
+		case <-retry.C:
 		}
-		keys, next := u.take(time.Now())
+		keys := u.take()
 		err := u.write(ctx, keys)
 		switch {
 		case ctx.Err() != nil:
@@ -71,12 +76,17 @@ func (u *updater) run(ctx context.Context) error {
 		case err != nil:
 			u.log.Error("could not write the status of services", "services", len(keys), "retry", retryAfter, "error", err)
 			u.again(keys)
-			next = retryAfter
+			retry.Reset(retryAfter)
 		}
-		timer.Stop()
-		if next > 0 {
-			timer.Reset(next)
-		}
+	}
+}
+
+// close ends what would act after run.
+func (u *updater) close() {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	for key := range u.empty {
+		u.settled(key)
 	}
 }
 
@@ -137,15 +147,38 @@ func (u *updater) look(w *topology.World, key resource.Key) {
 	u.lookMultiZone(w, key)
 	if s == nil || !local(s.Resource) {
 		delete(u.dirty, key)
-		delete(u.empty, key)
+		u.settled(key)
 		return
 	}
 	u.dirty[key] = true
-	switch was, known := u.empty[key]; {
+	switch e := u.empty[key]; {
 	case len(s.Dataplanes) > 0:
+		u.settled(key)
+	case e == nil || !e.created.Equal(s.CreationTime):
+		u.settled(key)
+		u.empty[key] = u.wait(key, s.CreationTime)
+	}
+}
+
+// wait has a service that is without proxies looked at when that has lasted.
+func (u *updater) wait(key resource.Key, created time.Time) *emptiness {
+	e := &emptiness{created: created}
+	e.timer = time.AfterFunc(u.emptyReady, func() {
+		u.mu.Lock()
+		defer u.mu.Unlock()
+		if u.empty[key] == e { // else it was stopped too late
+			e.ripe, u.dirty[key] = true, true
+			u.signal()
+		}
+	})
+	return e
+}
+
+// settled ends the time of a service without proxies, if there is one.
+func (u *updater) settled(key resource.Key) {
+	if e := u.empty[key]; e != nil {
+		e.timer.Stop()
 		delete(u.empty, key)
-	case !known || !was.created.Equal(s.CreationTime):
-		u.empty[key] = since{created: s.CreationTime, seen: time.Now()}
 	}
 }
 
@@ -156,23 +189,13 @@ func find(w *topology.World, key resource.Key) *topology.Service {
 	return nil
 }
 
-// take returns the services to look at now, and after how long there will be more (0: not by themselves).
-func (u *updater) take(now time.Time) (keys []resource.Key, next time.Duration) {
+// take returns the services to look at now.
+func (u *updater) take() []resource.Key {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	for key, e := range u.empty {
-		switch left := emptyReady - now.Sub(e.seen); {
-		case e.ripe:
-		case left <= 0:
-			e.ripe = true
-			u.empty[key], u.dirty[key] = e, true
-		case next == 0 || left < next:
-			next = left
-		}
-	}
-	keys = slices.SortedFunc(maps.Keys(u.dirty), compareKeys)
+	keys := slices.SortedFunc(maps.Keys(u.dirty), compareKeys)
 	clear(u.dirty)
-	return keys, next
+	return keys
 }
 
 func (u *updater) again(keys []resource.Key) {
@@ -186,7 +209,8 @@ func (u *updater) again(keys []resource.Key) {
 func (u *updater) isEmpty(key resource.Key) bool {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	return u.empty[key].ripe
+	e := u.empty[key]
+	return e != nil && e.ripe
 }
 
 func (u *updater) write(ctx context.Context, keys []resource.Key) error {

@@ -20,11 +20,23 @@ const maxToken = 16 << 10
 // ErrInvalid means that a token is not one that we accept. What wraps it says why, and never holds the token.
 var ErrInvalid = errors.New("token is not valid")
 
+// Kind is a kind of tokens. Each has keys of its own.
+type Kind string
+
+// The kinds, as the names of their secrets begin.
+const (
+	KindDataplane Kind = "dataplane-token"
+	KindZone      Kind = "zone-token"
+	KindUser      Kind = "user-token"
+)
+
 // PublicKey verifies tokens that were signed elsewhere ("offline" tokens).
 type PublicKey struct {
+	// Kind is the only kind of tokens that the key verifies; when empty, KindDataplane with a mesh and KindUser without.
+	Kind Kind
 	// KID is the key id of the tokens. It goes before a key of the store with the same number.
 	KID string
-	// Mesh is the mesh of dataplane tokens, empty for user tokens.
+	// Mesh is the mesh of dataplane tokens, empty for others.
 	Mesh string
 	// PEM is a PKCS#1 or PKIX RSA public key.
 	PEM []byte
@@ -33,9 +45,25 @@ type PublicKey struct {
 // Validator checks tokens against the keys and revocation lists of a store. It is safe for concurrent use.
 type Validator struct {
 	keys   *keys
-	public map[[2]string]*rsa.PublicKey // by mesh and kid
-	parser *jwt.Parser
-	now    func() time.Time
+	public map[offlineKey]*rsa.PublicKey
+	// offline are the kinds whose keys in the store do not count.
+	offline map[Kind]bool
+	parser  *jwt.Parser
+	now     func() time.Time
+}
+
+type offlineKey struct {
+	kind      Kind
+	mesh, kid string
+}
+
+// WithoutSecrets makes v verify tokens of the kinds with public keys only, and returns it. It must be called before v is
+// used. Revocation lists are still read from the store.
+func (v *Validator) WithoutSecrets(kinds ...Kind) *Validator {
+	for _, k := range kinds {
+		v.offline[k] = true
+	}
+	return v
 }
 
 // NewValidator returns a validator over the secrets of r and the given public keys. now is time.Now when nil.
@@ -44,7 +72,7 @@ func NewValidator(r store.Reader, now func() time.Time, offline ...PublicKey) (*
 		now = time.Now
 	}
 	v := &Validator{
-		keys: newKeys(r), now: now, public: map[[2]string]*rsa.PublicKey{},
+		keys: newKeys(r), now: now, public: map[offlineKey]*rsa.PublicKey{}, offline: map[Kind]bool{},
 		// A list of exactly one method shuts out "none" and HMAC with a public key as its secret.
 		parser: jwt.NewParser(jwt.WithValidMethods([]string{jwt.SigningMethodRS256.Alg()}), jwt.WithTimeFunc(now),
 			jwt.WithExpirationRequired(), jwt.WithStrictDecoding()),
@@ -57,7 +85,14 @@ func NewValidator(r store.Reader, now func() time.Time, offline ...PublicKey) (*
 		if p.private != nil {
 			return nil, fmt.Errorf("read public key %q: it is a private key", k.KID)
 		}
-		v.public[[2]string{k.Mesh, k.KID}] = p.public
+		kind := k.Kind
+		switch {
+		case kind == "" && k.Mesh == "":
+			kind = KindUser
+		case kind == "":
+			kind = KindDataplane
+		}
+		v.public[offlineKey{kind, k.Mesh, k.KID}] = p.public
 	}
 	return v, nil
 }
@@ -156,8 +191,11 @@ func (v *Validator) check(raw string, claims jwt.Claims, sc func() scope) error 
 		if s.kind == "" || kid == "" {
 			return nil, errors.New("it has no kid")
 		}
-		if key := v.public[[2]string{s.mesh, kid}]; key != nil {
+		if key := v.public[offlineKey{Kind(s.base), s.mesh, kid}]; key != nil {
 			return key, nil
+		}
+		if v.offline[Kind(s.base)] {
+			return nil, fmt.Errorf("there is no public key with KID %.40q of %s in the configuration", kid, s)
 		}
 		n, ok := serial(kid)
 		if !ok {
@@ -203,6 +241,8 @@ func claimID(c jwt.Claims) string {
 	case *dataplaneClaims:
 		return c.ID
 	case *userClaims:
+		return c.ID
+	case *zoneClaims:
 		return c.ID
 	default:
 		return ""

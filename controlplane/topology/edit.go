@@ -17,20 +17,31 @@ type edit struct {
 	old        *Mesh // the picture before; empty, never nil
 	mesh       *Mesh // the picture being made, ours to change but for what is not owned
 	ix         *index
+	// oldZones and zones are the zone proxies before and after the batch.
+	oldZones, zones *Zones
+	state           *state
+	// released are the lost identities whose time is over.
+	released map[retired]bool
 
-	owned struct{ dataplanes, services, multi, policies, secrets bool }
+	owned struct{ dataplanes, services, multi, external, legacy, policies, secrets bool }
 	kinds map[resource.Kind]bool // elements of mesh.Policies that are ours
 
 	// drafts are the services that are ours to change; nil is one that was deleted.
 	drafts map[string]*draft
 	// multi is the same for MeshMultiZoneServices.
 	multi map[string]*draft
+	// external names the MeshExternalServices that are ours to change, or were deleted.
+	external map[string]bool
+	// legacy are the values of kuma.io/service to make again.
+	legacy map[string]bool
 	// policies are the versions, before and after, of the policies that changed.
 	policies []*resource.Resource
 
 	all     bool
 	touched map[string]Scope
 	changed map[resource.Key]bool // Change.Services
+	// ingress and egress: what zone proxies serve of the mesh may have changed.
+	ingress, egress bool
 }
 
 type draft struct {
@@ -42,7 +53,8 @@ type draft struct {
 func newEdit(name, zone string, old *Mesh, ix *index) *edit {
 	mesh := *old
 	return &edit{
-		name: name, zone: zone, old: old, mesh: &mesh, ix: ix, kinds: map[resource.Kind]bool{}, drafts: map[string]*draft{}, multi: map[string]*draft{},
+		name: name, zone: zone, old: old, mesh: &mesh, ix: ix, kinds: map[resource.Kind]bool{}, drafts: map[string]*draft{}, multi: map[string]*draft{}, external: map[string]bool{}, released: map[retired]bool{},
+		legacy:  map[string]bool{},
 		touched: map[string]Scope{}, changed: map[resource.Key]bool{},
 	}
 }
@@ -68,8 +80,16 @@ func (e *edit) apply(prev, next *resource.Resource) {
 		e.service(r.Name, next)
 	case *resource.MeshMultiZoneService:
 		e.multiZone(r.Name, next)
+	case *resource.ExternalService:
+		e.externalLegacy(prev, next)
+	case *resource.MeshExternalService:
+		e.externalService(r.Name, next)
+	case *resource.MeshGateway:
+		e.gateway(r.Name, next)
 	case *resource.Secret:
 		e.secret(r.Name, next)
+	case *resource.Config:
+		e.serviceVIPs(next)
 	case policy.Targeted:
 		e.policy(r.Key, prev, next)
 	}
@@ -79,6 +99,7 @@ func (e *edit) dataplane(name string, next *resource.Resource) {
 	var d *Dataplane
 	if next != nil {
 		d = newDataplane(next, e.ix.insights[name], e.zone)
+		d.joining = e.ix.joining[name]
 	}
 	prev := e.mesh.Dataplane(name)
 	if prev == nil && d == nil {
@@ -94,6 +115,7 @@ func (e *edit) dataplane(name string, next *resource.Resource) {
 		e.ix.addDataplane(d)
 	}
 	e.putDataplane(name, d)
+	e.staleLegacy(prev, d)
 	for service := range affected {
 		if e.setMember(service, name, d) {
 			e.drafts[service].stale = true
@@ -121,7 +143,7 @@ func (e *edit) setMember(service, name string, d *Dataplane) bool {
 	if s == nil {
 		return false
 	}
-	member := d != nil && selects(s.Spec.Selector, d)
+	member := d != nil && selects(s.selector(), d)
 	if _, had := find(s.Dataplanes, name); !had && !member {
 		return false
 	}
@@ -165,6 +187,9 @@ func (e *edit) insight(name string, next *resource.Resource) {
 	d := *prev
 	d.Insight = in
 	e.putDataplane(name, &d)
+	if prev.Identity() != d.Identity() {
+		e.staleLegacy(&d)
+	}
 	for service := range e.ix.selecting(&d) {
 		if e.setMember(service, name, &d) && (prev.Insight.Online() != in.Online() || prev.Identity() != d.Identity()) {
 			e.changed[e.serviceKey(service)] = true
@@ -200,14 +225,14 @@ func (e *edit) service(name string, next *resource.Resource) {
 	}
 	e.ix.addService(s)
 	d := &draft{Service: s, stale: true}
-	if prev != nil && reflect.DeepEqual(prev.Spec.Selector, s.Spec.Selector) {
+	if prev != nil && reflect.DeepEqual(prev.selector(), s.selector()) {
 		s.Dataplanes = slices.Clone(prev.Dataplanes)
-		if slices.Equal(prev.Spec.Ports, s.Spec.Ports) {
+		if slices.Equal(prev.Spec.Ports, s.Spec.Ports) && !prev.Remote() && !s.Remote() {
 			s.Endpoints = prev.Endpoints
 			d.stale = e.drafts[name] != nil && e.drafts[name].stale
 		}
 	} else {
-		s.Dataplanes = e.members(s.Spec.Selector)
+		s.Dataplanes = e.members(s.selector())
 	}
 	e.drafts[name] = d
 	e.putService(name, s)

@@ -83,11 +83,11 @@ func targets(p resource.ServicePort, in *resource.Inbound) bool {
 	}
 }
 
-// endpoints are the healthy inbounds behind every port of s.
+// endpoints are the healthy inbounds behind every port of s, which is of this zone.
 func endpoints(s *Service) map[uint32][]Endpoint {
 	out := map[uint32][]Endpoint{}
 	for _, d := range s.Dataplanes {
-		if !serves(s.Spec.Selector, d) {
+		if d.joining || !serves(s.Spec.Selector, d) {
 			continue
 		}
 		for i, in := range d.Inbounds() {
@@ -120,7 +120,8 @@ func sameEndpoints(a, b map[uint32][]Endpoint) bool {
 }
 
 func sameEndpoint(a, b Endpoint) bool {
-	return a.Address == b.Address && a.Port == b.Port && a.Zone == b.Zone && a.Dataplane == b.Dataplane && maps.Equal(a.Tags, b.Tags)
+	return a.Address == b.Address && a.Port == b.Port && a.Zone == b.Zone && a.Dataplane == b.Dataplane && a.Priority == b.Priority && a.Weight == b.Weight &&
+		maps.Equal(a.Tags, b.Tags)
 }
 
 // sameShape tells whether two sets of endpoints agree in all that a cluster is made from besides the endpoints

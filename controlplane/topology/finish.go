@@ -10,19 +10,34 @@ import (
 // finish completes the picture after the last event of a batch and finds who is touched. Dependencies are looked up in
 // the final indexes: a proxy whose own dependencies changed in the batch is touched as a whole anyway.
 func (e *edit) finish() {
+	e.crossZone()
 	for name, d := range e.drafts {
-		if d == nil || !d.stale {
+		if d == nil {
 			continue
 		}
-		d.Service.Endpoints = endpoints(d.Service)
+		if !d.Remote() {
+			d.identify()
+			e.linger(d.Service, e.old.Service(name))
+		}
+		if !d.stale {
+			continue
+		}
+		if d.Remote() {
+			d.Service.Endpoints = e.remoteEndpoints(d.Service)
+		} else {
+			d.Service.Endpoints = endpoints(d.Service)
+		}
 		if was := e.old.Service(name); was != nil && sameEndpoints(was.Endpoints, d.Service.Endpoints) {
 			d.Service.Endpoints = was.Endpoints
 		}
 	}
 	e.finishMultiZone()
-	if e.owned.services || e.owned.multi {
+	e.finishExternal()
+	e.finishLegacy()
+	if e.owned.services || e.owned.multi || e.owned.external {
 		e.mesh.lazy = newLazy(e.mesh)
 	}
+	e.touchZoneProxies()
 	if e.all {
 		return
 	}
@@ -31,6 +46,13 @@ func (e *edit) finish() {
 	}
 	for name := range e.multi {
 		e.touchClients(e.old.MultiZoneService(name), e.mesh.MultiZoneService(name))
+	}
+	for name := range e.legacy {
+		e.touchLegacyClients(name)
+	}
+	e.touchLegacyRivals()
+	for name := range e.external {
+		e.touchClients(e.old.ExternalService(name), e.mesh.ExternalService(name))
 	}
 	for _, r := range e.policies {
 		sel := e.touching(r)

@@ -11,6 +11,8 @@ import (
 type index struct {
 	// insights by Dataplane name; also those whose Dataplane is not there (yet).
 	insights map[string]*resource.DataplaneInsight
+	// joining are the names of the proxies that are about to join; also those whose Dataplane is not there yet.
+	joining map[string]bool
 	// proxies by each tag of an inbound or of the gateway.
 	proxies multimap[pair, string]
 	// byTag and byRef find the services that may select a proxy: by one tag of the selector, by dataplaneRef.
@@ -19,7 +21,8 @@ type index struct {
 	// byLabel finds the MeshMultiZoneServices that may select a MeshService, by one of their labels.
 	byLabel multimap[pair, string]
 	// byVIP finds the services of an address: one, unless somebody wrote a status by hand.
-	byVIP multimap[netip.Addr, resource.Key]
+	byVIP  multimap[netip.Addr, resource.Key]
+	legacy legacyIndex
 	// open are the proxies that reach everything; reach finds those that name what they reach.
 	open  map[string]bool
 	reach refIndex
@@ -31,9 +34,9 @@ type index struct {
 
 func newIndex() *index {
 	return &index{
-		insights: map[string]*resource.DataplaneInsight{},
-		proxies:  multimap[pair, string]{}, byTag: multimap[pair, string]{}, byRef: multimap[string, string]{},
-		byLabel: multimap[pair, string]{}, byVIP: multimap[netip.Addr, resource.Key]{},
+		insights: map[string]*resource.DataplaneInsight{}, joining: map[string]bool{},
+		proxies: multimap[pair, string]{}, byTag: multimap[pair, string]{}, byRef: multimap[string, string]{},
+		legacy: newLegacyIndex(), byLabel: multimap[pair, string]{}, byVIP: multimap[netip.Addr, resource.Key]{},
 		open: map[string]bool{}, reach: newRefIndex(),
 		routes: newRefIndex(), routeOf: map[string]*resource.Resource{}, refsOf: map[string][]resource.OutboundRef{},
 	}
@@ -59,12 +62,14 @@ func (x *index) addDataplane(d *Dataplane) {
 		x.open[d.Name] = true
 	}
 	x.reach.add(d.Name, d.refs())
+	x.legacy.add(d)
 }
 
 func (x *index) removeDataplane(d *Dataplane) {
 	d.eachTag(func(p pair) { x.proxies.remove(p, d.Name) })
 	delete(x.open, d.Name)
 	x.reach.remove(d.Name, d.refs())
+	x.legacy.remove(d)
 }
 
 func (x *index) addService(s *Service) {
@@ -74,7 +79,7 @@ func (x *index) addService(s *Service) {
 	if labels := s.matchLabels(); len(labels) > 0 {
 		x.byLabel.add(pairOf(labels), s.Name)
 	}
-	switch name, sel := s.Name, s.Spec.Selector; {
+	switch name, sel := s.Name, s.selector(); {
 	case sel == nil:
 	case sel.DataplaneRef != nil:
 		x.byRef.add(sel.DataplaneRef.Name, name)
@@ -90,7 +95,7 @@ func (x *index) removeService(s *Service) {
 	if labels := s.matchLabels(); len(labels) > 0 {
 		x.byLabel.remove(pairOf(labels), s.Name)
 	}
-	switch name, sel := s.Name, s.Spec.Selector; {
+	switch name, sel := s.Name, s.selector(); {
 	case sel == nil:
 	case sel.DataplaneRef != nil:
 		x.byRef.remove(sel.DataplaneRef.Name, name)

@@ -149,6 +149,7 @@ func (e *edit) clientsOfItems(r *resource.Resource) (clients map[string]bool, na
 	for _, s := range services {
 		e.eachClient(s, func(name string) { clients[name] = true })
 	}
+	e.eachLegacyClientOf(spec, func(name string) { clients[name] = true })
 	return clients, true
 }
 
@@ -219,6 +220,11 @@ func (e *edit) eachRouted(route *resource.Resource, f func(name string)) {
 				}
 			})
 		}
+		e.eachLegacyClientOf(route.Spec.(policy.Targeted), func(name string) {
+			if sel.all || sel.names[name] {
+				f(name)
+			}
+		})
 		return
 	}
 	if sel.all {

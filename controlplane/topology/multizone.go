@@ -2,7 +2,6 @@ package topology
 
 import (
 	"cmp"
-	"maps"
 	"reflect"
 	"slices"
 
@@ -110,6 +109,7 @@ func (e *edit) finishMultiZone() {
 			d.Members = slices.DeleteFunc(slices.Clone(e.mesh.Services), func(s *Service) bool { return !d.matches(s) })
 		}
 		d.join()
+		e.linger(d.Service, e.old.MultiZoneService(name))
 		if was := e.old.MultiZoneService(name); was != nil && sameEndpoints(was.Endpoints, d.Service.Endpoints) {
 			d.Service.Endpoints = was.Endpoints
 		}
@@ -125,7 +125,7 @@ func (s *Service) join() {
 		for _, id := range m.Spec.Identities {
 			identities[id] = true
 		}
-		if m.Labels[resource.LabelOrigin] == resource.OriginGlobal && m.Spec.State != resource.StateAvailable {
+		if m.Remote() && m.Spec.State != resource.StateAvailable {
 			continue // of another zone, which has no healthy proxy for it
 		}
 		for i, p := range s.Spec.Ports {
@@ -141,8 +141,6 @@ func (s *Service) join() {
 		s.Endpoints[port] = slices.CompactFunc(list, func(a, b Endpoint) bool { return a.Address == b.Address && a.Port == b.Port })
 	}
 	spec := *s.Spec
-	spec.Identities = slices.SortedFunc(maps.Keys(identities), func(a, b resource.ServiceIdentity) int {
-		return cmp.Or(cmp.Compare(a.Type, b.Type), cmp.Compare(a.Value, b.Value))
-	})
+	spec.Identities = sortedIdentities(identities)
 	s.Spec = &spec
 }

@@ -51,7 +51,7 @@ func TestMultiZone(t *testing.T) {
 	m := Build("zone-a", zoned(t, "")...).Meshes["m"]
 	s := m.MultiZoneService("a")
 	if s == m.Service("a") || m.Destination(s.Key) != s || m.Destination(m.Service("a").Key) != m.Service("a") ||
-		m.Destination(resource.Key{Kind: resource.KindMeshExternalService, Mesh: "m", Name: "ext"}) != nil || m.MultiZoneService("none") != nil {
+		m.Destination(resource.Key{Kind: resource.KindMeshExternalService, Mesh: "m", Name: "ext"}) != m.ExternalService("ext") || m.MultiZoneService("none") != nil {
 		t.Error("services of two kinds are mixed up")
 	}
 	var members, identities, got []string
@@ -74,7 +74,8 @@ func TestMultiZone(t *testing.T) {
 	if diff := cmp.Diff([]string{"a", "again", "b"}, members); diff != "" {
 		t.Errorf("members (-want +got):\n%s", diff)
 	}
-	if diff := cmp.Diff([]string{"a", "b", "shared"}, identities); diff != "" {
+	// Those that are stored, and those of the proxies: a-admin.
+	if diff := cmp.Diff([]string{"a", "a-admin", "b", "shared"}, identities); diff != "" {
 		t.Errorf("identities (-want +got):\n%s", diff)
 	}
 	if s.Status.TLS.Status != resource.TLSReady || s.Status.Addresses[0].Hostname != "a.mzsvc.mesh.local" {
@@ -88,15 +89,17 @@ func TestMultiZone(t *testing.T) {
 // TestMultiZoneOfOtherZones: a MeshService of another zone counts only while it is available there.
 func TestMultiZoneOfOtherZones(t *testing.T) {
 	for state, want := range map[string]int{"Available": 3, "Unavailable": 2} {
-		// It selects local proxies here, so that its endpoints can be told.
+		// Its selector means proxies of its own zone, not c1.
 		far := "\n{type: Dataplane, mesh: m, name: c1, networking: {address: 10.0.0.9, inbound: [{port: 9000, tags: {kuma.io/service: c}}]}}\n---\n" +
+			"{type: Mesh, name: m, meshServices: {mode: Exclusive}, mtls: {enabledBackend: ca, backends: [{name: ca, type: builtin}]}}\n---\n" +
+			"{type: ZoneIngress, name: i, zone: far, networking: {address: 10.1.0.1, port: 10001, advertisedAddress: 192.0.2.1, advertisedPort: 20001}}\n---\n" +
 			"{type: MeshService, mesh: m, name: far, labels: {tier: gold, kuma.io/origin: global, kuma.io/zone: far}, spec: {state: " + state +
 			", identities: [{type: ServiceTag, value: c}], selector: {dataplaneTags: {kuma.io/service: c}}, ports: [{port: 80, targetPort: 9000}]}}"
 		s := Build("zone-a", zoned(t, far)...).Meshes["m"].MultiZoneService("a")
 		if got := len(s.Endpoints[80]); got != want {
 			t.Errorf("%s: got %d endpoints, want %d", state, got, want)
 		}
-		if len(s.Members) != 4 || len(s.Spec.Identities) != 4 {
+		if len(s.Members) != 4 || len(s.Spec.Identities) != 5 {
 			t.Errorf("%s: got %d members, identities %v", state, len(s.Members), s.Spec.Identities)
 		}
 	}
@@ -112,14 +115,14 @@ func TestMultiZoneOutbounds(t *testing.T) {
 	}
 	for _, tt := range []struct{ name, input, want string }{
 		{
-			"everything, but nothing external", client("transparentProxying: {}"),
-			"241.0.0.3:80 MeshService, 241.0.0.3:81 MeshService, 241.0.0.4:80 MeshService, 241.0.0.5:80 MeshService, 241.0.0.6:80 MeshService, " + mz,
+			"everything", client("transparentProxying: {}"),
+			"241.0.0.3:80 MeshService, 241.0.0.3:81 MeshService, 241.0.0.4:80 MeshService, 241.0.0.5:80 MeshService, 241.0.0.6:80 MeshService, 242.0.0.0:443 MeshExternalService, " + mz,
 		},
 		{"by name and kind", reach("{kind: MeshMultiZoneService, name: a}"), mz},
 		{"one port", reach("{kind: MeshMultiZoneService, name: a, port: 81}"), "243.0.0.0:81 MeshMultiZoneService"},
 		{"section", reach("{kind: MeshMultiZoneService, labels: {kuma.io/mesh: m}, port: 82}"), "243.0.0.0:82 MeshMultiZoneService"},
 		{"another kind of the name", reach("{kind: MeshExternalService, name: a}, {kind: MeshService, name: a, port: 80}"), "241.0.0.3:80 MeshService"},
-		{"external is not reached", reach("{kind: MeshExternalService, name: ext}"), ""},
+		{"external", reach("{kind: MeshExternalService, name: ext}"), "242.0.0.0:443 MeshExternalService"},
 		{
 			"without redirection", client("outbound: [{port: 1000, backendRef: {kind: MeshMultiZoneService, name: a, port: 81}}, {port: 1001, backendRef: {kind: MeshMultiZoneService, name: b, port: 80}}]"),
 			"127.0.0.1:1000 MeshMultiZoneService",
@@ -212,7 +215,7 @@ func TestMultiZoneResources(t *testing.T) {
 	for _, r := range w.Services("m") {
 		got = append(got, r.Name+" "+string(r.Kind))
 	}
-	want := []string{"a MeshService", "a MeshMultiZoneService", "again MeshService", "b MeshService", "tin MeshService"}
+	want := []string{"a MeshService", "a MeshMultiZoneService", "again MeshService", "b MeshService", "ext MeshExternalService", "tin MeshService"}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("services (-want +got):\n%s", diff)
 	}

@@ -24,10 +24,7 @@ func newLazy(m *Mesh) *lazy {
 }
 
 // destinations are all services that an outbound may lead to: kind by kind, each in the order of names.
-//
-// A MeshExternalService is not among them. It is reached only through a ZoneEgress (contract policies.md §2.5), which a
-// proxy must know by address; as long as the picture holds no zone proxies an outbound would lead nowhere.
-func (m *Mesh) destinations() []*Service { return slices.Concat(m.Services, m.MultiZone) }
+func (m *Mesh) destinations() []*Service { return slices.Concat(m.Services, m.MultiZone, m.External) }
 
 func resourcesOf(services []*Service) []*resource.Resource {
 	out := make([]*resource.Resource, len(services))
@@ -89,7 +86,7 @@ func allOutbounds(services []*Service) []Outbound {
 	return out
 }
 
-// Outbounds returns the destinations of a proxy of m that are real services (MeshService and MeshMultiZoneService), with redirection in the order of VIPs and
+// Outbounds returns the destinations of a proxy of m that are real services (MeshService, MeshMultiZoneService, MeshExternalService), with redirection in the order of VIPs and
 // ports, else in the order of its Dataplane (contract policies.md §2.2, §2.3, effects-routing.md §2.1). Outbounds by
 // kuma.io/service are not among them. The slice may be shared and must not be changed.
 func (m *Mesh) Outbounds(dp *Dataplane) []Outbound {
@@ -123,9 +120,11 @@ func (m *Mesh) Outbounds(dp *Dataplane) []Outbound {
 }
 
 // listensOn tells whether an outbound collides with an inbound of the proxy itself.
-func (d *Dataplane) listensOn(o Outbound) bool {
+func (d *Dataplane) listensOn(o Outbound) bool { return d.binds(o.VIP, o.ListenPort) }
+
+func (d *Dataplane) binds(address string, port uint32) bool {
 	return slices.ContainsFunc(d.Inbounds(), func(in *resource.Inbound) bool {
-		return in.Port == o.ListenPort && cmp.Or(in.Address, d.Spec.Networking.Address) == o.VIP
+		return in.Port == port && cmp.Or(in.Address, d.Spec.Networking.Address) == address
 	})
 }
 

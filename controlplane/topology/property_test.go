@@ -70,6 +70,16 @@ func pending(t *testing.T, s store.Store, w store.Watcher) []store.Event {
 
 // sound checks that whoever is not touched has the same inputs as before.
 func sound(rt *rapid.T, before *World, c Change) {
+	for kind, list := range map[resource.Kind][]*resource.Resource{resource.KindZoneIngress: c.World.Zones.Ingresses, resource.KindZoneEgress: c.World.Zones.Egresses} {
+		for _, r := range list {
+			if c.Proxies[ProxyID{Name: r.Name}] != 0 {
+				continue
+			}
+			if diff := cmp.Diff(zoneProxies(before, kind), zoneProxies(c.World, kind)); diff != "" {
+				rt.Fatalf("zone proxy %v changed but is not touched:\n%s", r.Key, diff)
+			}
+		}
+	}
 	ids := map[ProxyID]bool{}
 	for _, w := range []*World{before, c.World} {
 		for mesh, m := range w.Meshes {
@@ -90,6 +100,41 @@ func sound(rt *rapid.T, before *World, c Change) {
 	}
 }
 
+// zoneProxies lists what the configuration of all zone proxies of a kind depends on.
+func zoneProxies(w *World, kind resource.Kind) []string {
+	var out []string
+	for _, m := range w.Meshes {
+		out = append(out, fmt.Sprint("mesh ", m.Name, m.Version))
+		if kind == resource.KindZoneIngress {
+			for _, s := range slices.Concat(m.Services, m.MultiZone) {
+				out = append(out, fmt.Sprint(s.Key, s.Labels, s.Spec.Ports, s.Endpoints))
+			}
+			continue
+		}
+		for _, s := range m.External {
+			out = append(out, fmt.Sprint(s.Key, s.Version))
+		}
+		for _, s := range m.Legacy {
+			for _, r := range s.External {
+				out = append(out, fmt.Sprint(s.Name, r.Key, r.Version))
+			}
+			out = append(out, fmt.Sprint(s.Name, w.Zones.RemoteLegacy(m.Name, s.Name)))
+		}
+		for _, list := range m.Policies {
+			for _, r := range list {
+				out = append(out, fmt.Sprint(r.Key, r.Version))
+			}
+		}
+		for name, s := range m.Secrets {
+			if name != "dataplane-token-signing-key" {
+				out = append(out, fmt.Sprint("secret ", name, s.Version))
+			}
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
 // digest lists what the configuration of a proxy depends on, found without the indexes.
 func digest(w *World, id ProxyID, endpoints bool) []string {
 	m := w.Meshes[id.Mesh]
@@ -108,9 +153,31 @@ func digest(w *World, id ProxyID, endpoints bool) []string {
 		used[o.Service.Key] = o.Service
 		out = append(out, fmt.Sprint("outbound ", o.VIP, o.ListenPort, o.Service.Key, o.Port))
 	}
+	for _, e := range m.DirectEndpoints(d) {
+		out = append(out, fmt.Sprint("direct ", e.Address, e.Port))
+	}
+	legacy := map[string]bool{}
+	for _, o := range m.LegacyOutbounds(d) {
+		name := o.Tags[resource.TagService]
+		legacy[name] = true
+		out = append(out, fmt.Sprint("legacy outbound ", o.Address, o.Port, o.Tags))
+		if o.Service == nil {
+			continue
+		}
+		for _, r := range o.Service.External {
+			out = append(out, fmt.Sprint("external ", name, r.Key, r.Version))
+		}
+		out = append(out, fmt.Sprint("legacy ", name, o.Service.VIP, o.Service.Port, o.Service.Ready, shape(o.Service.Endpoints)))
+		if endpoints {
+			out = append(out, fmt.Sprint("legacy endpoints ", name, o.Service.Endpoints))
+		}
+	}
 	direct := maps.Clone(used)
 	about := func(r *resource.Resource) bool { // whether a `to` policy acts on one of the outbounds
 		spec := r.Spec.(*testPolicy)
+		if slices.ContainsFunc(spec.To, func(i testItem) bool { return legacy[i.TargetRef.Name] }) {
+			return true
+		}
 		for _, s := range direct {
 			if slices.ContainsFunc(spec.To, func(i testItem) bool { return isTo(i.TargetRef, s) }) {
 				return true
@@ -127,7 +194,7 @@ func digest(w *World, id ProxyID, endpoints bool) []string {
 				for _, item := range r.Spec.(*testPolicy).To {
 					for _, rule := range item.Rules {
 						for _, ref := range rule.BackendRefs {
-							for _, s := range slices.Concat(m.Services, m.MultiZone) {
+							for _, s := range m.destinations() {
 								if isTo(ref, s) {
 									used[s.Key] = s
 								}
@@ -147,7 +214,7 @@ func digest(w *World, id ProxyID, endpoints bool) []string {
 			spec := r.Spec.(*testPolicy)
 			if r.Labels[resource.LabelPolicyRole] == "producer" && r.Kind != kindTimeout && len(spec.From) == 0 && len(spec.To) > 0 &&
 				m.Spec.ServicesMode() == resource.MeshServicesExclusive {
-				concerned := false
+				concerned := slices.ContainsFunc(spec.To, func(i testItem) bool { return legacy[i.TargetRef.Name] })
 				for _, s := range routed {
 					concerned = concerned || slices.ContainsFunc(spec.To, func(i testItem) bool { return isTo(i.TargetRef, s) })
 				}
@@ -245,6 +312,12 @@ func dump(w *World) map[string][]string {
 				l = append(l, fmt.Sprint("endpoints ", s.Name, port, s.Endpoints[port]))
 			}
 		}
+		for _, s := range m.External {
+			l = append(l, fmt.Sprint("external ", s.Name, s.Version, s.Status.VIPs, s.Spec.Ports, s.Endpoints, s == m.Destination(s.Key)))
+		}
+		for _, s := range m.Legacy {
+			l = append(l, fmt.Sprint("legacy ", *s))
+		}
 		for _, kind := range slices.Sorted(maps.Keys(m.Policies)) {
 			for _, r := range m.Policies[kind] {
 				l = append(l, fmt.Sprint("policy ", r.Key, r.Version))
@@ -258,10 +331,18 @@ func dump(w *World) map[string][]string {
 				l = append(l, fmt.Sprint("outbound ", d.Name, o.VIP, o.ListenPort, o.Service.Key, o.Service == m.Destination(o.Service.Key)))
 			}
 		}
+		for _, d := range m.Dataplanes {
+			for _, o := range m.LegacyOutbounds(d) {
+				l = append(l, fmt.Sprint("legacy outbound ", d.Name, o.Address, o.Port, o.Tags, o.Service == m.LegacyService(o.Tags[resource.TagService])))
+			}
+		}
 		for _, r := range w.Services(name) {
 			l = append(l, fmt.Sprint("resource ", r.Key, r == m.Destination(r.Key).Resource))
 		}
 		out[name] = l
+	}
+	for _, r := range slices.Concat(w.Zones.Ingresses, w.Zones.Egresses, w.Zones.Zones) {
+		out[""] = append(out[""], fmt.Sprint(r.Key, r.Version))
 	}
 	return out
 }
@@ -273,7 +354,7 @@ func indexes(s *state) map[string]any {
 		x := m.ix
 		owners := slices.Sorted(maps.Keys(x.routeOf))
 		out[name] = []any{
-			x.proxies, x.byTag, x.byRef, x.byLabel, x.byVIP, x.open, x.reach.names, x.reach.labels, x.routes.names, x.routes.labels, owners,
+			x.proxies, x.byTag, x.byRef, x.byLabel, x.byVIP, x.legacy.vips, x.legacy.open, x.legacy.listed, x.legacy.byHand, x.legacy.direct, x.open, x.reach.names, x.reach.labels, x.routes.names, x.routes.labels, owners,
 			slices.Sorted(maps.Keys(x.insights)), slices.Sorted(maps.Keys(x.refsOf)),
 		}
 	}

@@ -136,7 +136,7 @@ func newRefIndex() refIndex {
 
 // isDestination tells whether an outbound may lead to services of the kind, see destinations.
 func isDestination(k resource.Kind) bool {
-	return k == resource.KindMeshService || k == resource.KindMeshMultiZoneService
+	return k == resource.KindMeshService || k == resource.KindMeshMultiZoneService || k == resource.KindMeshExternalService
 }
 
 func (x refIndex) add(owner string, refs []resource.OutboundRef) {

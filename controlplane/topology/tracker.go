@@ -2,7 +2,6 @@ package topology
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -34,6 +33,11 @@ type Tracker struct {
 	mu   sync.Mutex
 	next int
 	subs []subscriber
+	// marks are those of SetJoining that Run has not taken in yet; interrupt makes it look at them.
+	marks     map[ProxyID]bool
+	interrupt context.CancelFunc
+	// released are the lost identities whose time is over.
+	released []retired
 }
 
 type subscriber struct {
@@ -48,6 +52,7 @@ func New(cfg Config) *Tracker {
 		t.log = slog.New(slog.DiscardHandler)
 	}
 	t.world.Store(t.state.world)
+	t.state.retire = t.retireLater
 	return t
 }
 
@@ -60,11 +65,9 @@ func (t *Tracker) Run(ctx context.Context) error {
 	close(t.ready)
 	t.log.Debug("topology loaded", "meshes", len(t.state.world.Meshes), "revision", t.state.world.Revision)
 	for {
-		events, err := w.Next(ctx)
+		events, err := t.await(ctx, w)
 		switch {
 		case ctx.Err() != nil:
-			return nil
-		case errors.Is(err, context.Canceled):
 			return nil
 		case err != nil:
 			return fmt.Errorf("follow the store: %w", err)
@@ -91,7 +94,7 @@ func (t *Tracker) Ready() <-chan struct{} { return t.ready }
 func (t *Tracker) Current() *World { return t.world.Load() }
 
 // Subscribe calls fn with every later Change, in order, from the goroutine of Run: once for the loading of the store
-// (all meshes), then once per batch of events, also when it touches nobody. Current is already the Change's World. fn
+// (all meshes), then once per batch of events and marks, also when it touches nobody. Current is already the Change's World. fn
 // must not block, and must not change the maps, which subscribers share. After cancel has returned no new call begins;
 // one that is under way may still end. Whoever subscribes first and then reads Current misses nothing.
 func (t *Tracker) Subscribe(fn func(Change)) (cancel func()) {
@@ -118,6 +121,12 @@ type state struct {
 	world *World
 	// meshes also has those whose Mesh is not stored, as long as anything else of them is.
 	meshes map[string]*meshState
+	// marks and released are to be taken in with the next batch.
+	marks    map[ProxyID]bool
+	released []retired
+	// lingering are the identities that services have lost a moment ago; retire, which may be nil, ends that later.
+	lingering map[retired]bool
+	retire    func(retired)
 }
 
 type meshState struct {
@@ -126,7 +135,7 @@ type meshState struct {
 }
 
 func newState(zone string) *state {
-	return &state{zone: zone, world: &World{Meshes: map[string]*Mesh{}}, meshes: map[string]*meshState{}}
+	return &state{zone: zone, lingering: map[retired]bool{}, world: &World{Meshes: map[string]*Mesh{}, Zones: &Zones{Local: zone}}, meshes: map[string]*meshState{}}
 }
 
 // load is the first batch: everything that is stored.
@@ -140,21 +149,35 @@ func (s *state) load(stored []*resource.Resource) Change {
 
 // apply makes the next World and says who is touched.
 func (s *state) apply(events []store.Event) Change {
-	next := &World{Revision: s.world.Revision, Meshes: s.world.Meshes}
+	next := &World{Revision: s.world.Revision, Meshes: s.world.Meshes, Zones: s.world.Zones.with(events)}
 	c := Change{World: next, All: map[string]bool{}, Proxies: map[ProxyID]Scope{}, Services: map[resource.Key]bool{}}
 	edits := map[string]*edit{}
+	if next.Zones != s.world.Zones {
+		for mesh := range s.meshes {
+			s.edit(edits, mesh, next.Zones)
+		}
+	}
+	for id, joining := range s.marks {
+		s.edit(edits, id.Mesh, next.Zones).setJoining(id.Name, joining)
+	}
+	for _, r := range s.released {
+		s.edit(edits, r.service.Mesh, next.Zones).release(r)
+	}
+	s.marks, s.released = nil, nil
 	for _, ev := range events {
 		next.Revision = max(next.Revision, ev.Revision)
 		if mesh := meshOf(ev); mesh != "" {
-			s.edit(edits, mesh).apply(ev.Old, ev.New)
+			s.edit(edits, mesh, next.Zones).apply(ev.Old, ev.New)
 		}
 	}
 	if len(edits) > 0 {
 		next.Meshes = maps.Clone(next.Meshes)
 	}
+	ingress, egress := false, false
 	for name, e := range edits {
 		e.finish()
 		s.take(name, e, next)
+		ingress, egress = ingress || e.ingress, egress || e.egress
 		if e.all {
 			c.All[name] = true
 		}
@@ -165,6 +188,7 @@ func (s *state) apply(events []store.Event) Change {
 			c.Services[svc] = true
 		}
 	}
+	s.world.Zones.touch(next.Zones, ingress, egress, func(name string) { c.Proxies[ProxyID{Name: name}] |= ScopeFull })
 	s.world = next
 	return c
 }
@@ -178,12 +202,12 @@ func (s *state) take(name string, e *edit, next *World) {
 		return
 	}
 	delete(next.Meshes, name)
-	if len(e.mesh.Dataplanes)+len(e.mesh.Services)+len(e.mesh.MultiZone)+len(e.mesh.Policies)+len(e.mesh.Secrets)+len(e.ix.insights) == 0 {
+	if len(e.mesh.Dataplanes)+len(e.mesh.Services)+len(e.mesh.MultiZone)+len(e.mesh.External)+len(e.mesh.ExternalServices)+len(e.mesh.Policies)+len(e.mesh.Gateways)+len(e.mesh.Secrets)+len(e.ix.insights)+len(e.ix.joining)+len(e.ix.legacy.vips) == 0 {
 		delete(s.meshes, name)
 	}
 }
 
-func (s *state) edit(edits map[string]*edit, mesh string) *edit {
+func (s *state) edit(edits map[string]*edit, mesh string, zones *Zones) *edit {
 	if e := edits[mesh]; e != nil {
 		return e
 	}
@@ -194,6 +218,7 @@ func (s *state) edit(edits map[string]*edit, mesh string) *edit {
 		s.meshes[mesh] = m
 	}
 	e := newEdit(mesh, s.zone, m.mesh, m.ix)
+	e.oldZones, e.zones, e.state = s.world.Zones, zones, s
 	edits[mesh] = e
 	return e
 }
@@ -204,8 +229,12 @@ func meshOf(ev store.Event) string {
 	if r == nil {
 		r = ev.Old
 	}
-	if r.Kind == resource.KindMesh {
+	switch r.Kind {
+	case resource.KindMesh:
 		return r.Name
+	case resource.KindConfig:
+		mesh, _ := resource.MeshOfServiceVIPs(r.Name)
+		return mesh
 	}
 	return r.Mesh
 }

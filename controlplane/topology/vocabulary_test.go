@@ -23,10 +23,14 @@ func anyOp(rt *rapid.T) store.Op {
 
 func anyResource(rt *rapid.T) *resource.Resource {
 	r := &resource.Resource{Meta: resource.Meta{Key: resource.Key{Mesh: pick(rt, "mesh", "m", "m", "m", "n")}}}
-	switch pick(rt, "kind", "mesh", "dataplane", "dataplane", "dataplane", "insight", "service", "service", "status", "multi zone", "multi zone", "policy", "policy", "route", "secret") {
+	switch pick(rt, "kind", "mesh", "dataplane", "dataplane", "dataplane", "insight", "service", "service", "status", "multi zone", "multi zone", "policy", "policy", "route", "secret", "external", "external name", "ingress", "egress", "zone", "vips", "vips") {
 	case "mesh":
 		r.Key = resource.Key{Kind: resource.KindMesh, Name: r.Mesh}
-		r.Spec = &resource.Mesh{MeshServices: &resource.MeshServicesConf{Mode: pick(rt, "mode", "Exclusive", "Exclusive", "Disabled", "ReachableBackends")}}
+		r.Spec = &resource.Mesh{MeshServices: &resource.MeshServicesConf{Mode: pick(rt, "mode", "Exclusive", "Exclusive", "Disabled", "Everywhere", "ReachableBackends")}}
+		if rapid.Bool().Draw(rt, "mtls") {
+			r.Spec.(*resource.Mesh).Routing = &resource.MeshRouting{ZoneEgress: rapid.Bool().Draw(rt, "zone egress")}
+			r.Spec.(*resource.Mesh).MTLS = &resource.MTLS{EnabledBackend: "ca", Backends: []*resource.MTLSBackend{{Name: "ca", Type: "builtin"}}}
+		}
 	case "dataplane":
 		r.Kind, r.Name = resource.KindDataplane, anyProxy(rt)
 		r.Labels = anyLabels(rt)
@@ -55,6 +59,35 @@ func anyResource(rt *rapid.T) *resource.Resource {
 			VIPs:         []resource.VIP{{IP: pick(rt, "multi zone vip", "243.0.0.1", "243.0.0.2", "241.0.0.3")}},
 			MeshServices: []resource.MatchedMeshService{{Name: pick(rt, "matched", "a", "b")}},
 		}
+	case "external":
+		r.Kind, r.Name = resource.KindMeshExternalService, pick(rt, "external", "s1", "x1")
+		r.Labels = anyLabels(rt)
+		r.Spec = &resource.MeshExternalService{
+			Match:     resource.ExternalMatch{Port: uint32(80 + rapid.IntRange(0, 1).Draw(rt, "external port")), Protocol: pick(rt, "external protocol", "tcp", "http")},
+			Endpoints: []resource.ExternalEndpoint{{Address: pick(rt, "outside", "192.0.2.1", "192.0.2.2"), Port: 443}},
+		}
+		r.Status = &resource.MeshExternalServiceStatus{VIP: &resource.VIP{IP: pick(rt, "external vip", "242.0.0.1", "241.0.0.3")}}
+	case "external name":
+		r.Kind, r.Name = resource.KindExternalService, pick(rt, "external name", "x1", "x2")
+		r.Spec = &resource.ExternalService{Tags: anyTags(rt), Networking: &resource.ExternalNetworking{Address: pick(rt, "outside", "192.0.2.1:443", "x.example.com:80")}}
+	case "ingress":
+		r.Key = resource.Key{Kind: resource.KindZoneIngress, Name: pick(rt, "ingress", "i1", "i2")}
+		r.Spec = &resource.ZoneIngress{Zone: pick(rt, "ingress zone", "z", "z", ""), Networking: &resource.ZoneIngressNetworking{
+			Address: "10.1.0.1", Port: 10001, AdvertisedAddress: pick(rt, "advertised", "192.0.2.8", "192.0.2.9"), AdvertisedPort: 10001,
+		}}
+		for range rapid.IntRange(0, 2).Draw(rt, "available") {
+			spec := r.Spec.(*resource.ZoneIngress)
+			spec.AvailableServices = append(spec.AvailableServices, resource.AvailableService{Mesh: pick(rt, "available mesh", "m", "n"), Tags: anyTags(rt), Instances: 2})
+		}
+	case "egress":
+		r.Key = resource.Key{Kind: resource.KindZoneEgress, Name: pick(rt, "egress", "e1", "e2")}
+		r.Spec = &resource.ZoneEgress{Zone: pick(rt, "egress zone", "z", "zone-a", ""), Networking: &resource.ZoneEgressNetworking{Address: pick(rt, "egress address", "10.1.0.8", "10.1.0.9"), Port: 10002}}
+	case "zone":
+		r.Key = resource.Key{Kind: resource.KindZone, Name: "z"}
+		r.Spec = &resource.Zone{Enabled: new(rapid.Bool().Draw(rt, "enabled"))}
+	case "vips":
+		r.Key = resource.Key{Kind: resource.KindConfig, Name: resource.ServiceVIPsName(r.Mesh)}
+		r.Spec = anyServiceVIPs(rt)
 	case "secret":
 		r.Kind, r.Name = resource.KindSecret, pick(rt, "secret", "ca", "dataplane-token-signing-key")
 		r.Spec = &resource.Secret{Data: []byte(pick(rt, "data", "a", "b"))}
@@ -67,6 +100,22 @@ func anyResource(rt *rapid.T) *resource.Resource {
 		r.Spec = anyPolicy(rt, true)
 	}
 	return r
+}
+
+// anyServiceVIPs is what a mesh of other services may have, or something that cannot be read.
+func anyServiceVIPs(rt *rapid.T) *resource.Config {
+	v := resource.ServiceVIPs{}
+	for _, name := range []string{"s1", "s2", "gone"} {
+		if ip := pick(rt, "legacy vip", "", "240.0.0.1", "240.0.0.2"); ip != "" {
+			v[resource.ServiceVIPKey(name)] = resource.ServiceVIP{Address: ip, Outbounds: []resource.ServiceVIPPort{{Port: uint32(80 + rapid.IntRange(0, 1).Draw(rt, "vip port"))}}}
+		}
+	}
+	c, err := v.Encode()
+	if err != nil {
+		rt.Fatal(err)
+	}
+	c.Config += pick(rt, "damage", "", "", "", "{")
+	return c
 }
 
 func anyProxy(rt *rapid.T) string { return pick(rt, "proxy", "d1", "d2", "d3", "d4") }
@@ -112,9 +161,9 @@ func anyNetworking(rt *rapid.T) *resource.Networking {
 	}
 	switch rapid.IntRange(0, 4).Draw(rt, "tp") {
 	case 0:
-		n.Outbound = []*resource.Outbound{{Port: 1000, BackendRef: new(anyRef(rt))}}
+		n.Outbound = []*resource.Outbound{{Port: 1000, BackendRef: new(anyRef(rt))}, {Port: 1001, Tags: anyTags(rt)}}
 	case 1:
-		n.TransparentProxying = &resource.TransparentProxying{ReachableServices: []string{"x"}}
+		n.TransparentProxying = &resource.TransparentProxying{ReachableServices: []string{"x", pick(rt, "reachable", "s1", "s2")}}
 	case 2:
 		n.TransparentProxying = &resource.TransparentProxying{}
 	default:
@@ -124,15 +173,20 @@ func anyNetworking(rt *rapid.T) *resource.Networking {
 		}
 		n.TransparentProxying = &resource.TransparentProxying{ReachableBackends: list}
 	}
+	if tp := n.TransparentProxying; tp != nil {
+		if s := pick(rt, "direct", "", "", "s1", "*"); s != "" {
+			tp.DirectAccessServices = []string{s}
+		}
+	}
 	return n
 }
 
 func anyRef(rt *rapid.T) resource.OutboundRef {
-	ref := resource.OutboundRef{Kind: resource.Kind(pick(rt, "ref kind", policy.MeshService, policy.MeshService, policy.MeshMultiZoneService)), Port: uint32(rapid.SampledFrom([]int{0, 80, 81}).Draw(rt, "ref port"))}
+	ref := resource.OutboundRef{Kind: resource.Kind(pick(rt, "ref kind", policy.MeshService, policy.MeshService, policy.MeshMultiZoneService, policy.MeshExternalService)), Port: uint32(rapid.SampledFrom([]int{0, 80, 81}).Draw(rt, "ref port"))}
 	if rapid.Bool().Draw(rt, "by labels") {
 		ref.Labels = map[string]string{"tier": pick(rt, "ref tier", "gold", "tin")}
 	} else {
-		ref.Name = pick(rt, "ref name", "s1", "s2", "s3", "z1")
+		ref.Name = pick(rt, "ref name", "s1", "s2", "s3", "z1", "x1")
 	}
 	return ref
 }

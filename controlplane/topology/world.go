@@ -15,11 +15,13 @@ import (
 type World struct {
 	Revision uint64
 	Meshes   map[string]*Mesh
+	// Zones is never nil in a World of a Tracker or of Build.
+	Zones *Zones
 }
 
 var _ policy.Resolver = (*World)(nil)
 
-// Services returns the MeshServices and MeshMultiZoneServices of a mesh in the order of their names, nil for a mesh that
+// Services returns the MeshServices, MeshMultiZoneServices and MeshExternalServices of a mesh in the order of their names, nil for a mesh that
 // is not there. The slice is shared and must not be changed.
 func (w *World) Services(mesh string) []*resource.Resource {
 	m := w.Meshes[mesh]
@@ -33,16 +35,25 @@ func (w *World) Services(mesh string) []*resource.Resource {
 type Mesh struct {
 	*resource.Resource
 	Spec *resource.Mesh
-	// Dataplanes, Services (the MeshServices) and MultiZone (the MeshMultiZoneServices) are sorted by name.
+	// Dataplanes, Services (the MeshServices), MultiZone (the MeshMultiZoneServices) and External (the
+	// MeshExternalServices) are sorted by name.
 	Dataplanes []*Dataplane
 	Services   []*Service
 	MultiZone  []*Service
+	External   []*Service
+	// ExternalServices, the older kind, are sorted by name.
+	ExternalServices []*resource.Resource
+	// Legacy are the values of kuma.io/service, sorted.
+	Legacy []*LegacyService
 	// Policies holds the stored policies of each kind, sorted by name.
 	Policies map[resource.Kind][]*resource.Resource
+	// Gateways are the MeshGateways, sorted by name.
+	Gateways []*resource.Resource
 	// Secrets by name (CA certificate and key, signing keys).
 	Secrets map[string]*resource.Resource
 
-	lazy *lazy
+	lazy   *lazy
+	legacy func() []LegacyOutbound // see legacyOutbounds
 }
 
 // Dataplane returns nil when the mesh has no such proxy.
@@ -77,6 +88,8 @@ func (m *Mesh) Destination(key resource.Key) *Service {
 		return m.Service(key.Name)
 	case resource.KindMeshMultiZoneService:
 		return m.MultiZoneService(key.Name)
+	case resource.KindMeshExternalService:
+		return m.ExternalService(key.Name)
 	default:
 		return nil
 	}
@@ -89,19 +102,21 @@ type Dataplane struct {
 	// Insight is nil when the proxy never connected.
 	Insight *resource.DataplaneInsight
 
+	// joining: see Tracker.SetJoining.
+	joining bool
 	// inboundTags are the tags of each inbound with kuma.io/zone added, shared by the endpoints made from them.
 	inboundTags []map[string]string
 }
 
-// Service is a destination: a MeshService or, told by Kind, a MeshMultiZoneService, with the endpoints behind each of its
-// ports.
+// Service is a destination: a MeshService or, told by Kind, a MeshMultiZoneService or a MeshExternalService, with the
+// endpoints behind each of its ports.
 type Service struct {
 	*resource.Resource
 	// Spec is that of a MeshService. Of a MeshMultiZoneService it holds the ports, and as Identities the union of those of
-	// its Members.
+	// its Members; of a MeshExternalService its port, and the identity of the ZoneEgress.
 	Spec *resource.MeshService
-	// Status is never nil. Of a MeshMultiZoneService it holds addresses, and TLS is always ready: clients encrypt without
-	// asking.
+	// Status is never nil. Of kinds other than MeshService it holds addresses, and TLS is always ready: clients encrypt
+	// without asking.
 	Status *resource.MeshServiceStatus
 	// Endpoints by service port number; sorted by address, then port. A port without endpoints is absent.
 	Endpoints map[uint32][]Endpoint
@@ -111,7 +126,8 @@ type Service struct {
 	Members []*Service
 }
 
-// Endpoint is one healthy inbound that serves a port (contract policies.md §2.1 "Endpoints").
+// Endpoint is where a port is served: a healthy inbound (contract policies.md §2.1 "Endpoints"), or the zone proxy that
+// leads to it, which has no Dataplane.
 type Endpoint struct {
 	Address string
 	Port    uint32
@@ -119,6 +135,10 @@ type Endpoint struct {
 	Tags      map[string]string
 	Zone      string
 	Dataplane string
+	// Priority is 0 for endpoints that are used first.
+	Priority uint32
+	// Weight is 1 when 0.
+	Weight uint32
 }
 
 // Outbound is one destination of a proxy: a service port on a VIP.
@@ -132,7 +152,7 @@ type Outbound struct {
 	ListenPort uint32
 }
 
-// ProxyID identifies a proxy: mesh and Dataplane name.
+// ProxyID identifies a proxy: mesh and Dataplane name; a ZoneIngress or ZoneEgress has no mesh.
 type ProxyID struct{ Mesh, Name string }
 
 // Change is what one or more store events mean to proxies.

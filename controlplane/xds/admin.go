@@ -30,7 +30,7 @@ func addAdmin(b *builder, env effect.Env, meta Meta, secure *AdminTLS) error {
 	if err != nil {
 		return err
 	}
-	if err := addCluster(b, staticCluster(adminName, address, meta.AdminPort)); err != nil {
+	if err := b.addCluster(effect.OriginAdmin, staticCluster(adminName, address, meta.AdminPort)); err != nil {
 		return err
 	}
 	ready := adminName
@@ -40,7 +40,7 @@ func addAdmin(b *builder, env effect.Env, meta Meta, secure *AdminTLS) error {
 		if raw == "" {
 			raw = address
 		}
-		if err := addCluster(b, staticCluster(readinessName, raw, meta.ReadinessPort)); err != nil {
+		if err := b.addCluster(effect.OriginAdmin, staticCluster(readinessName, raw, meta.ReadinessPort)); err != nil {
 			return err
 		}
 	}
@@ -62,7 +62,7 @@ func addAdmin(b *builder, env effect.Env, meta Meta, secure *AdminTLS) error {
 			Filters: []*effect.Filter{adminHCM(env, adminRoute("/ready", ready), adminRoute("/", adminName))},
 		})
 	}
-	return addListener(b, l)
+	return b.addListener(effect.OriginAdmin, l)
 }
 
 func adminAddress(given string) (string, error) {

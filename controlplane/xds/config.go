@@ -23,6 +23,8 @@ type Topology interface {
 // Config is what a Server needs. Fields that say so may be left out.
 type Config struct {
 	Topology Topology
+	// Domain ends the names of kuma.io/service values; DefaultDomain when empty.
+	Domain string
 	// Zone is the name of the zone.
 	Zone string
 	// Kinds and Effects are the policies, all.Kinds() and all.Effects().
@@ -44,6 +46,8 @@ type Config struct {
 	// called each time that the proxy's snapshot is made and should return the same as long as that is good
 	// (identity.Issuer.IssueForProxy).
 	Identity func(ctx context.Context, id topology.ProxyID) (cert, key []byte, renewAt time.Time, err error)
+	// EgressIdentity is the same for a ZoneEgress, which has an identity in every mesh that it serves.
+	EgressIdentity func(ctx context.Context, mesh, name string) (kp *KeyPair, renewAt time.Time, err error)
 	// Admin returns what secures the remote admin listener of a proxy at an address. May be nil: then only /ready is
 	// reachable from elsewhere.
 	Admin func(address string) (*AdminTLS, error)
@@ -61,6 +65,8 @@ type Registrar interface {
 
 // Subscription is one stream of a proxy. Its methods must not block.
 type Subscription interface {
+	// Requested is told of the first request for a type; has says whether the proxy has resources of it from before.
+	Requested(typeURL string, has bool)
 	Sent(typeURL string)
 	Acknowledged(typeURL string)
 	Rejected(typeURL string)
@@ -72,6 +78,8 @@ type Subscription interface {
 type Node struct {
 	ID   topology.ProxyID
 	Meta Meta
+	// Fresh: the first request names no version of anything, as that of an Envoy that has only just started.
+	Fresh bool
 
 	decode func() (*resource.Resource, error)
 }
@@ -102,6 +110,11 @@ func New(cfg Config) *Server {
 	if cfg.Identity == nil {
 		cfg.Identity = func(context.Context, topology.ProxyID) ([]byte, []byte, time.Time, error) {
 			return nil, nil, time.Time{}, errors.New("no certificate authority is configured")
+		}
+	}
+	if cfg.EgressIdentity == nil {
+		cfg.EgressIdentity = func(context.Context, string, string) (*KeyPair, time.Time, error) {
+			return nil, time.Time{}, errors.New("no certificate authority is configured")
 		}
 	}
 	return &Server{

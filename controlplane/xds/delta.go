@@ -35,6 +35,10 @@ type deltaSub struct {
 	silent bool
 }
 
+func (*delta) fresh(r *discoveryv3.DeltaDiscoveryRequest) bool {
+	return len(r.InitialResourceVersions) == 0
+}
+
 func (p *delta) request(r *discoveryv3.DeltaDiscoveryRequest) {
 	if !served(r.TypeUrl) {
 		return
@@ -53,6 +57,7 @@ func (p *delta) request(r *discoveryv3.DeltaDiscoveryRequest) {
 		sub.silent = true
 		sub.wildcard = len(r.ResourceNamesSubscribe) == 0
 		p.subs[r.TypeUrl] = sub
+		p.sub.Requested(r.TypeUrl, !p.fresh(r))
 	}
 	for _, n := range r.ResourceNamesSubscribe {
 		if n == "*" {

@@ -19,27 +19,42 @@ import (
 // them. The destination is part of it because labels can rename that.
 type endpointKey struct {
 	service     *topology.Service
+	legacy      *topology.LegacyService
 	destination string
 	port        uint32
+	arranged    string
 }
 
 // loadAssignment makes the endpoints of one port (contract effects-routing.md §2.5); service is nil when it is gone.
 func (g *Generator) loadAssignment(service *topology.Service, ref backendRef) (*Resource, error) {
-	return g.endpoints.get(endpointKey{service, ref.destination, ref.port}, func() (*Resource, error) {
+	key := endpointKey{service: service, destination: ref.destination, port: ref.port, arranged: ref.arranged}
+	return g.endpoints.get(key, func() (*Resource, error) {
 		cla := &endpointv3.ClusterLoadAssignment{ClusterName: ref.destination}
 		if service != nil {
 			cla.Endpoints = localities(service.Endpoints[ref.port])
+		}
+		if ref.arrange != nil {
+			ref.arrange(cla)
 		}
 		return newResource(ref.destination, cla)
 	})
 }
 
+// localAssignment makes the endpoints of one port that a ZoneIngress forwards to: those of its own zone.
+func (g *Generator) localAssignment(service *topology.Service, destination string, port uint32) (*Resource, error) {
+	if !slices.ContainsFunc(service.Endpoints[port], func(e topology.Endpoint) bool { return e.Dataplane == "" }) {
+		return g.loadAssignment(service, backendRef{destination: destination, service: service.Key, port: port})
+	}
+	local := slices.DeleteFunc(slices.Clone(service.Endpoints[port]), func(e topology.Endpoint) bool { return e.Dataplane == "" })
+	return newResource(destination, &endpointv3.ClusterLoadAssignment{ClusterName: destination, Endpoints: localities(local)})
+}
+
 func localities(endpoints []topology.Endpoint) []*endpointv3.LocalityLbEndpoints {
-	byZone := map[string]*endpointv3.LocalityLbEndpoints{}
+	byZone := map[string]*endpointv3.LocalityLbEndpoints{} // all endpoints of a zone have one priority
 	for _, e := range endpoints {
 		group := byZone[e.Zone]
 		if group == nil {
-			group = &endpointv3.LocalityLbEndpoints{}
+			group = &endpointv3.LocalityLbEndpoints{Priority: e.Priority}
 			if e.Zone != "" {
 				group.Locality = &corev3.Locality{Zone: e.Zone}
 			}
@@ -59,7 +74,7 @@ func lbEndpoint(e topology.Endpoint) *endpointv3.LbEndpoint {
 		HostIdentifier: &endpointv3.LbEndpoint_Endpoint{Endpoint: &endpointv3.Endpoint{
 			Address: effect.SocketAddress(e.Address, e.Port),
 		}},
-		LoadBalancingWeight: wrapperspb.UInt32(1),
+		LoadBalancingWeight: wrapperspb.UInt32(max(e.Weight, 1)),
 	}
 	tags := effect.TagStruct(e.Tags)
 	delete(tags.Fields, resource.TagService)

@@ -11,111 +11,88 @@ import (
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	datadnsv3 "github.com/envoyproxy/go-control-plane/envoy/data/dns/v3"
-	tcpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/tcp_proxy/v3"
 	dnsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/udp/dns_filter/v3"
 	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
-	"github.com/kuma-dp/kuma-dp/controlplane/topology"
 	"github.com/kuma-dp/kuma-dp/policy/effect"
 	"github.com/kuma-dp/kuma-dp/resource"
 )
 
 type fixedKey struct {
-	inbound, outbound uint32
-	ipv6, open        bool
+	direction  corev3.TrafficDirection
+	port       uint32
+	ipv6, open bool
 }
 
-type fixedPart struct{ listeners, clusters []*Resource }
+type fixedPart struct{ listener, cluster *Resource }
 
-// addPassthrough adds what catches redirected traffic that no other listener wants (contract effects-security.md §1.4).
-func (g *Generator) addPassthrough(b *builder, mesh *resource.Mesh, net *resource.Networking) error {
+// passthrough adds what catches redirected traffic that no other listener wants (contract effects-security.md §1.4).
+func (w *work) passthrough(net *resource.Networking) error {
 	tp := net.TransparentProxying
 	if tp == nil || tp.RedirectPortOutbound == 0 {
 		return nil
 	}
-	key := fixedKey{tp.RedirectPortInbound, tp.RedirectPortOutbound, tp.IPFamilyMode != "IPv4", mesh.Passthrough()}
-	part, err := g.fixed.get(key, func() (*fixedPart, error) { return passthrough(key) })
-	if err != nil {
-		return err
-	}
-	for _, r := range part.listeners {
-		b.add(TypeListener, r)
-	}
-	for _, r := range part.clusters {
-		b.add(TypeCluster, r)
+	open := w.in.Mesh.Spec.Passthrough()
+	for _, ipv6 := range []bool{false, true} {
+		if ipv6 && tp.IPFamilyMode == "IPv4" {
+			continue
+		}
+		if err := w.catch(fixedKey{corev3.TrafficDirection_INBOUND, tp.RedirectPortInbound, ipv6, true}); err != nil {
+			return err
+		}
+		key := fixedKey{corev3.TrafficDirection_OUTBOUND, tp.RedirectPortOutbound, ipv6, open}
+		if !w.passing {
+			if err := w.catch(key); err != nil {
+				return err
+			}
+			continue
+		}
+		p := effect.NewPassthrough(key.direction, key.ipv6, key.port, key.open)
+		w.proxy.Passthrough = append(w.proxy.Passthrough, p)
+		w.finish = append(w.finish, func() error { return addPassthrough(w.b, p) })
 	}
 	return nil
 }
 
-func passthrough(key fixedKey) (*fixedPart, error) {
-	b := &builder{}
-	for _, f := range []struct {
-		family, any string
-		ipv6        bool
-	}{{"ipv4", "0.0.0.0", false}, {"ipv6", "::", true}} {
-		if f.ipv6 && !key.ipv6 {
-			continue
+// catch adds a listener that no policy of the proxy changes, with its cluster.
+func (w *work) catch(key fixedKey) error {
+	if w.whole {
+		return addPassthrough(w.b, effect.NewPassthrough(key.direction, key.ipv6, key.port, key.open))
+	}
+	part, err := w.g.fixed.get(key, func() (*fixedPart, error) {
+		p := effect.NewPassthrough(key.direction, key.ipv6, key.port, key.open)
+		l, err := p.Listener.Build()
+		if err != nil {
+			return nil, err
 		}
-		for _, d := range []struct {
-			name      string
-			port      uint32
-			direction corev3.TrafficDirection
-			cluster   bool
-		}{
-			{"inbound:passthrough:" + f.family, key.inbound, corev3.TrafficDirection_INBOUND, true},
-			{"outbound:passthrough:" + f.family, key.outbound, corev3.TrafficDirection_OUTBOUND, key.open},
-		} {
-			l := &effect.Listener{
-				Listener: &listenerv3.Listener{
-					Name: d.name, Address: effect.SocketAddress(f.any, d.port), TrafficDirection: d.direction,
-					UseOriginalDst: wrapperspb.Bool(true),
-				},
-				Chains: []*effect.Chain{{Filters: []*effect.Filter{{Name: effect.FilterTCPProxy, Config: &tcpv3.TcpProxy{
-					StatPrefix: effect.StatName(d.name), ClusterSpecifier: &tcpv3.TcpProxy_Cluster{Cluster: d.name},
-				}}}}},
-			}
-			c := effect.NewCluster(d.name)
-			c.SetOriginalDst()
-			if d.direction == corev3.TrafficDirection_INBOUND {
-				l.EnableReusePort = wrapperspb.Bool(false)
-				c.BindInboundSource(f.ipv6)
-			}
-			if err := addListener(b, l); err != nil {
-				return nil, err
-			}
-			if d.cluster {
-				if err := addCluster(b, c); err != nil {
-					return nil, err
-				}
-			}
+		out := &fixedPart{}
+		if out.listener, err = newResource(l.Name, l); err != nil || p.Cluster == nil {
+			return out, err
 		}
-	}
-	out := &fixedPart{}
-	for _, r := range b.types[TypeListener] {
-		out.listeners = append(out.listeners, r)
-	}
-	for _, r := range b.types[TypeCluster] {
-		out.clusters = append(out.clusters, r)
-	}
-	return out, nil
-}
-
-func addListener(b *builder, l *effect.Listener) error {
-	m, err := l.Build()
+		c, err := p.Cluster.Build()
+		if err != nil {
+			return nil, err
+		}
+		out.cluster, err = newResource(c.Name, c)
+		return out, err
+	})
 	if err != nil {
 		return err
 	}
-	return b.addMessage(TypeListener, m.Name, m)
+	w.b.add(TypeListener, part.listener)
+	if part.cluster != nil {
+		w.b.add(TypeCluster, part.cluster)
+	}
+	return nil
 }
 
-func addCluster(b *builder, c *effect.Cluster) error {
-	m, err := c.Build()
-	if err != nil {
+func addPassthrough(b *builder, p *effect.Passthrough) error {
+	if err := b.addListener(effect.OriginTransparent, p.Listener); err != nil || p.Cluster == nil {
 		return err
 	}
-	return b.addMessage(TypeCluster, m.Name, m)
+	return b.addCluster(effect.OriginTransparent, p.Cluster)
 }
 
 func staticCluster(name, address string, port uint32) *effect.Cluster {
@@ -126,20 +103,12 @@ func staticCluster(name, address string, port uint32) *effect.Cluster {
 	return c
 }
 
-// addDNS adds Envoy's DNS table of the names that the proxy reaches (contract effects-security.md §1.7).
-func addDNS(b *builder, meta Meta, net *resource.Networking, outbounds []topology.Outbound) error {
+// addDNS adds Envoy's DNS table of names and their addresses (contract effects-security.md §1.7).
+func addDNS(b *builder, meta Meta, net *resource.Networking, names map[string][]string) error {
 	if meta.DNSPort == 0 || net.TransparentProxying == nil {
 		return nil
 	}
 	mapped := net.TransparentProxying.IPFamilyMode != "IPv4"
-	names := map[string][]string{}
-	for _, o := range outbounds {
-		for _, a := range o.Service.Status.Addresses {
-			if a.Hostname != "" && !slices.Contains(names[a.Hostname], o.VIP) {
-				names[a.Hostname] = append(names[a.Hostname], o.VIP)
-			}
-		}
-	}
 	table := &datadnsv3.DnsTable{}
 	for name, vips := range names {
 		var addresses []string
@@ -161,7 +130,7 @@ func addDNS(b *builder, meta Meta, net *resource.Networking, outbounds []topolog
 	})
 	address := effect.SocketAddress("127.0.0.1", meta.DNSPort)
 	address.GetSocketAddress().Protocol = corev3.SocketAddress_UDP
-	return addListener(b, &effect.Listener{
+	return b.addListener(effect.OriginDNS, &effect.Listener{
 		Listener: &listenerv3.Listener{
 			Name: "kuma:dns", Address: address, TrafficDirection: corev3.TrafficDirection_INBOUND,
 			EnableReusePort: wrapperspb.Bool(true),

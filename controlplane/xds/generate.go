@@ -1,6 +1,7 @@
 package xds
 
 import (
+	"cmp"
 	"fmt"
 
 	"github.com/kuma-dp/kuma-dp/controlplane/topology"
@@ -15,7 +16,9 @@ type Input struct {
 	Dataplane *topology.Dataplane
 	// Zone is the name of the zone, added to tags as kuma.io/zone.
 	Zone string
-	Meta Meta
+	// Domain ends the names of kuma.io/service values; DefaultDomain when empty.
+	Domain string
+	Meta   Meta
 	// Rules are the policies of the proxy by kind; a kind that is absent says nothing.
 	Rules map[resource.Kind]*policy.Rules
 	// TrustBundle holds the authorities of the mesh, PEM. It is read only when the mesh has mTLS.
@@ -86,23 +89,30 @@ func (g *Generator) generate(in Input) (*Snapshot, error) {
 	if net == nil || net.Gateway != nil && net.Gateway.Type == "BUILTIN" {
 		return b.snapshot(), nil
 	}
-	env := effect.NewEnv(in.Mesh.Resource, in.Dataplane.Spec, in.Zone, in.Meta.IPv6)
-	outbounds := in.Mesh.Outbounds(in.Dataplane)
+	env := effect.NewEnv(in.Mesh.Resource, in.Dataplane.Resource, in.Zone)
+	env.IPv6, env.WorkDir, env.MetricsCert, env.MetricsKey = in.Meta.IPv6, in.Meta.WorkDir, in.Meta.MetricsCert, in.Meta.MetricsKey
+	w := newWork(g, b, &in, env)
+	outbounds, legacy := in.Mesh.Outbounds(in.Dataplane), in.Mesh.LegacyOutbounds(in.Dataplane)
 	if err := addAdmin(b, env, in.Meta, in.Admin); err != nil {
 		return nil, err
 	}
-	if err := g.addPassthrough(b, in.Mesh.Spec, net); err != nil {
+	if err := w.passthrough(net); err != nil {
 		return nil, err
 	}
-	if err := addDNS(b, in.Meta, net, outbounds); err != nil {
-		return nil, err
-	}
-	w := &work{g: g, b: b, in: &in, env: env, print: newFingerprints(g.effects, in.Rules)}
-	secured, err := w.run(net.Inbound, outbounds)
+	direct, err := w.directAccess(outbounds, legacy)
 	if err != nil {
 		return nil, err
 	}
-	if secured {
+	names := hostnames(outbounds)
+	addLegacyNames(names, legacy, cmp.Or(in.Domain, DefaultDomain))
+	if err := addDNS(b, in.Meta, net, names); err != nil {
+		return nil, err
+	}
+	secured, err := w.run(net.Inbound, outbounds, legacy)
+	if err != nil {
+		return nil, err
+	}
+	if secured || direct {
 		if err := addSecrets(b, env.Mesh, in.TrustBundle, in.Identity); err != nil {
 			return nil, err
 		}
@@ -117,7 +127,7 @@ func (g *Generator) GenerateEndpoints(old *Snapshot, mesh *topology.Mesh) (*Snap
 	changed := false
 	before := old.get(TypeEndpoint)
 	for _, ref := range old.backends {
-		r, err := g.loadAssignment(mesh.Destination(ref.service), ref)
+		r, err := g.assignment(mesh, ref)
 		if err != nil {
 			return nil, err
 		}

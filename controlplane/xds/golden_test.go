@@ -35,6 +35,9 @@ func appendixWorld(t *testing.T) *topology.World {
 		if r.Kind == resource.KindMeshMultiZoneService {
 			r.Status = &resource.MeshMultiZoneServiceStatus{VIPs: []resource.VIP{{IP: "243.0.0.0"}}}
 		}
+		if r.Kind == resource.KindMeshExternalService {
+			r.Status = &resource.MeshExternalServiceStatus{VIP: &resource.VIP{IP: "242.0.0.0"}}
+		}
 	}
 	for _, r := range s.services() {
 		r.Status = &resource.MeshServiceStatus{Addresses: []resource.ServiceAddress{{Hostname: r.Name + ".svc.mesh.local"}}}
@@ -44,12 +47,10 @@ func appendixWorld(t *testing.T) *topology.World {
 		map[string]string{"frontend": resource.TLSReady, "backend": resource.TLSReady})
 }
 
-// TestAppendix compares a whole proxy with the reference. The names left out belong to MeshMetric and
-// MeshExternalService, which are not made yet.
+// TestAppendix compares a whole proxy with the reference. The names left out belong to MeshMetric, which is not made yet.
 func TestAppendix(t *testing.T) {
 	outOfScope := []string{
 		"_kuma:dynamicconfig:observability", "_kuma:metrics:hijacker", "_kuma:metrics:prometheus:default-backend",
-		"default_ext__zone-1_extsvc_443", "outbound:242.0.0.0:443",
 	}
 	want := map[string]map[string]any{}
 	readJSON(t, "testdata/appendix/frontend-1.config.json", &want)

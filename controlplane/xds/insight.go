@@ -26,6 +26,8 @@ type subscription struct {
 	uuid    string
 	connect time.Time
 	version *resource.ProxyVersion
+	// brought: the proxy brought its Dataplane along.
+	brought bool
 
 	// Of Lifecycle.mu:
 	status resource.SubscriptionStatus
@@ -33,8 +35,8 @@ type subscription struct {
 	over   bool
 }
 
-func newSubscription(l *Lifecycle, node *Node) *subscription {
-	s := &subscription{l: l, id: node.ID, uuid: uuid.NewString(), connect: time.Now().UTC()}
+func newSubscription(l *Lifecycle, node *Node, brought bool) *subscription {
+	s := &subscription{l: l, id: node.ID, uuid: uuid.NewString(), connect: time.Now().UTC(), brought: brought}
 	if v := node.Meta.Version; v != nil {
 		c := *v
 		if v.KumaDp != nil {
@@ -55,11 +57,13 @@ func (s *subscription) Sent(typeURL string) {
 // Acknowledged implements Subscription.
 func (s *subscription) Acknowledged(typeURL string) {
 	s.count(typeURL, func(c *resource.ServiceStats) { c.ResponsesAcknowledged++ })
+	s.answered(typeURL)
 }
 
 // Rejected implements Subscription.
 func (s *subscription) Rejected(typeURL string) {
 	s.count(typeURL, func(c *resource.ServiceStats) { c.ResponsesRejected++ })
+	s.answered(typeURL)
 }
 
 func (s *subscription) count(typeURL string, add func(*resource.ServiceStats)) {
@@ -138,30 +142,30 @@ func (l *Lifecycle) commit(ctx context.Context, s *subscription, first ...store.
 }
 
 func (l *Lifecycle) insightOp(s *subscription) (store.Op, error) {
-	key := dataplaneKey(s.id)
+	key := l.key(s.id)
 	owner := key
-	key.Kind = resource.KindDataplaneInsight
+	key.Kind = l.insightKind()
 	old, err := l.cfg.Store.Get(key)
 	op := store.Op{Action: store.Update}
 	switch {
 	case errors.Is(err, store.ErrNotFound):
 		op = store.Op{Action: store.Create, Owner: owner, Resource: &resource.Resource{
-			Meta: resource.Meta{Key: key}, Spec: &resource.DataplaneInsight{},
+			Meta: resource.Meta{Key: key}, Spec: l.newInsight(),
 		}}
 	case err != nil:
 		return op, err
 	default:
 		op.Resource, op.ExpectVersion = old.Clone(), old.Version
 	}
-	spec := resource.SpecOf[*resource.DataplaneInsight](op.Resource)
+	list := subscriptions(op.Resource)
 	record := s.record()
-	if i := slices.IndexFunc(spec.Subscriptions, func(o *resource.Subscription) bool { return o.ID == s.uuid }); i >= 0 {
-		spec.Subscriptions[i] = record
+	if i := slices.IndexFunc(*list, func(o *resource.Subscription) bool { return o.ID == s.uuid }); i >= 0 {
+		(*list)[i] = record
 	} else if record.DisconnectTime == "" {
-		spec.Subscriptions = append(spec.Subscriptions, record)
+		*list = append(*list, record)
 	}
-	if extra := len(spec.Subscriptions) - keptSubscriptions; extra > 0 {
-		spec.Subscriptions = slices.Delete(spec.Subscriptions, 0, extra)
+	if extra := len(*list) - keptSubscriptions; extra > 0 {
+		*list = slices.Delete(*list, 0, extra)
 	}
 	return op, nil
 }
@@ -169,10 +173,10 @@ func (l *Lifecycle) insightOp(s *subscription) (store.Op, error) {
 // closeStale ends the subscriptions that a control plane left open when it crashed: with one control plane per store they
 // can only be ours of an earlier life.
 func (l *Lifecycle) closeStale(ctx context.Context) {
-	for _, r := range l.cfg.Store.List(resource.KindDataplaneInsight, "") {
+	for _, r := range l.cfg.Store.List(l.insightKind(), "") {
 		c := r.Clone()
 		changed := false
-		for _, sub := range resource.SpecOf[*resource.DataplaneInsight](c).Subscriptions {
+		for _, sub := range *subscriptions(c) {
 			if sub.DisconnectTime == "" && sub.ControlPlaneInstanceID != l.cfg.InstanceID {
 				sub.DisconnectTime = stamp(time.Now())
 				changed = true

@@ -33,6 +33,20 @@ func (s *Server) Rules(mesh, name string, shadow bool) ([]*policy.Rules, error) 
 	return out, err
 }
 
+// GatewayRules returns what the policies mean for the proxies of a MeshGateway, as Rules does. The error is ErrUnknownProxy
+// when there is no such MeshGateway.
+func (s *Server) GatewayRules(mesh, gateway string) ([]*policy.Rules, error) {
+	w := s.cfg.Topology.Current()
+	if m := w.Meshes[mesh]; m != nil {
+		for _, g := range m.Gateways {
+			if g.Name == gateway {
+				return s.rulebook.gatewayRules(w, m, g)
+			}
+		}
+	}
+	return nil, fmt.Errorf("inspect gateway %s.%s: %w", mesh, gateway, ErrUnknownProxy)
+}
+
 // ConfigOf returns the configuration of a proxy as `_config` shows it: by type URL and name, without what only the
 // metadata of a connected proxy tells, and with placeholders for secrets (contract effects-security.md §0.1). The error
 // is ErrUnknownProxy, or tells why there is no configuration.

@@ -17,6 +17,11 @@ import (
 type LifecycleConfig struct {
 	Store store.Store
 	Zone  resource.ZoneInfo
+	// Kind is what the proxies are: Dataplane (also when empty), ZoneIngress or ZoneEgress.
+	Kind resource.Kind
+	// Joining is told which proxies have registered while their Envoy does not listen yet, and when it does
+	// (topology.Tracker.SetJoining). It must not block; nil is told nothing.
+	Joining func(id topology.ProxyID, joining bool)
 	// InstanceID is this control plane in subscriptions.
 	InstanceID string
 	// Version is the control plane's, for the compatibility of agents.
@@ -42,6 +47,7 @@ type Lifecycle struct {
 
 	mu      sync.Mutex
 	proxies map[topology.ProxyID]*presence
+	joining map[topology.ProxyID]bool
 	dirty   map[*subscription]bool // counters changed since they were written
 	ended   []*subscription        // to be written at once
 	leaving []topology.ProxyID     // Dataplanes whose time is over
@@ -59,6 +65,9 @@ type presence struct {
 
 // NewLifecycle makes a Lifecycle; its Run must run while streams are served.
 func NewLifecycle(cfg LifecycleConfig) *Lifecycle {
+	if cfg.Kind == "" {
+		cfg.Kind = resource.KindDataplane
+	}
 	if cfg.Deregistration == 0 {
 		cfg.Deregistration = 10 * time.Second
 	}
@@ -69,7 +78,7 @@ func NewLifecycle(cfg LifecycleConfig) *Lifecycle {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	return &Lifecycle{
-		cfg: cfg, log: cfg.Log, proxies: map[topology.ProxyID]*presence{}, dirty: map[*subscription]bool{},
+		cfg: cfg, log: cfg.Log, proxies: map[topology.ProxyID]*presence{}, joining: map[topology.ProxyID]bool{}, dirty: map[*subscription]bool{},
 		wake: make(chan struct{}, 1),
 	}
 }
@@ -105,8 +114,8 @@ func (l *Lifecycle) Run(ctx context.Context) error {
 // Register stores the Dataplane that the proxy brought along, or checks that there is one, and opens a subscription in
 // its insight (contract agent.md §5).
 func (l *Lifecycle) Register(ctx context.Context, node *Node) (Subscription, error) {
-	if node.ID.Mesh == "" {
-		return nil, fmt.Errorf("proxy %s has no mesh: zone proxies are not supported", node.ID.Name)
+	if (node.ID.Mesh == "") != (l.cfg.Kind != resource.KindDataplane) {
+		return nil, fmt.Errorf("node id %s.%s is not that of a %s", node.ID.Mesh, node.ID.Name, l.cfg.Kind)
 	}
 	var ops []store.Op
 	brought, err := node.Dataplane()
@@ -119,16 +128,16 @@ func (l *Lifecycle) Register(ctx context.Context, node *Node) (Subscription, err
 		}
 		ops = append(ops, store.Op{Action: store.Upsert, Resource: brought})
 	default:
-		if _, err := l.cfg.Store.Get(dataplaneKey(node.ID)); err != nil {
+		if _, err := l.cfg.Store.Get(l.key(node.ID)); err != nil {
 			if errors.Is(err, store.ErrNotFound) {
-				return nil, fmt.Errorf(`resource "%s.%s" not found; create a Dataplane in Kuma CP first or pass it as an argument to kuma-dp`,
-					node.ID.Mesh, node.ID.Name)
+				return nil, fmt.Errorf(`resource "%s.%s" not found; create a %s in Kuma CP first or pass it as an argument to kuma-dp`,
+					node.ID.Mesh, node.ID.Name, l.cfg.Kind)
 			}
 			return nil, fmt.Errorf("read the Dataplane of the proxy: %w", err)
 		}
 	}
-	l.arrive(node.ID, brought != nil)
-	sub := newSubscription(l, node)
+	l.arrive(node, brought != nil)
+	sub := newSubscription(l, node, brought != nil)
 	if err := l.commit(ctx, sub, ops...); err != nil {
 		l.depart(node.ID, false)
 		return nil, fmt.Errorf("register proxy %s.%s: %w", node.ID.Mesh, node.ID.Name, err)
@@ -138,27 +147,38 @@ func (l *Lifecycle) Register(ctx context.Context, node *Node) (Subscription, err
 
 // prepare checks that a Dataplane is the proxy's own and valid, and gives it its labels.
 func (l *Lifecycle) prepare(node *Node, dp *resource.Resource) (*resource.Resource, error) {
-	if dp.Key != dataplaneKey(node.ID) {
+	if dp.Key != l.key(node.ID) {
 		return nil, fmt.Errorf("node %s.%s brought another resource along: %s", node.ID.Mesh, node.ID.Name, dp.Key)
 	}
 	resource.ComputeLabels(dp, l.cfg.Zone)
 	faults := resource.ValidateUpdate(dp)
 	faults = append(faults, resource.ValidateLabels(dp, l.cfg.Zone)...)
 	if len(faults) > 0 {
-		return nil, fmt.Errorf("the Dataplane of the node metadata is not valid: %s %s", faults[0].Field, faults[0].Reason)
+		return nil, fmt.Errorf("the %s of the node metadata is not valid: %s %s", l.cfg.Kind, faults[0].Field, faults[0].Reason)
+	}
+	old, err := l.cfg.Store.Get(dp.Key)
+	switch {
+	case err == nil:
+		resource.KeepComputed(old, dp)
+	case !errors.Is(err, store.ErrNotFound):
+		return nil, fmt.Errorf("read the Dataplane of the proxy: %w", err)
 	}
 	resource.SetDefaults(dp, l.cfg.Zone)
+	if node.ID.Mesh == "" {
+		return dp, nil
+	}
 	if _, err := l.cfg.Store.Get(resource.Key{Kind: resource.KindMesh, Name: node.ID.Mesh}); err != nil {
 		return nil, fmt.Errorf("find mesh %s of the proxy: %w", node.ID.Mesh, err)
 	}
 	return dp, nil
 }
 
-func dataplaneKey(id topology.ProxyID) resource.Key {
-	return resource.Key{Kind: resource.KindDataplane, Mesh: id.Mesh, Name: id.Name}
+func (l *Lifecycle) key(id topology.ProxyID) resource.Key {
+	return resource.Key{Kind: l.cfg.Kind, Mesh: id.Mesh, Name: id.Name}
 }
 
-func (l *Lifecycle) arrive(id topology.ProxyID, brought bool) {
+func (l *Lifecycle) arrive(node *Node, brought bool) {
+	id := node.ID
 	l.removal.Lock()
 	defer l.removal.Unlock()
 	l.mu.Lock()
@@ -170,6 +190,9 @@ func (l *Lifecycle) arrive(id topology.ProxyID, brought bool) {
 	}
 	p.streams++
 	p.brought = brought
+	if brought && node.Fresh {
+		l.hold(id)
+	}
 	if p.leave != nil {
 		p.leave.Stop()
 		p.leave = nil
@@ -186,6 +209,9 @@ func (l *Lifecycle) depart(id topology.ProxyID, stopping bool) {
 	case p.streams > 0:
 	case !p.brought || stopping:
 		delete(l.proxies, id)
+		if !stopping {
+			l.settle(id)
+		}
 	default:
 		var t *time.Timer
 		t = time.AfterFunc(l.cfg.Deregistration, func() {
@@ -242,13 +268,18 @@ func (l *Lifecycle) remove(ctx context.Context, id topology.ProxyID) {
 	if back {
 		return
 	}
-	gone := &resource.Resource{Meta: resource.Meta{Key: dataplaneKey(id)}}
+	defer func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.settle(id)
+	}()
+	gone := &resource.Resource{Meta: resource.Meta{Key: l.key(id)}}
 	_, err := l.cfg.Store.Commit(ctx, store.Op{Action: store.Delete, Resource: gone})
 	switch {
 	case err == nil:
-		l.log.Info("dataplane left", "mesh", id.Mesh, "proxy", id.Name)
+		l.log.Info("proxy left", "kind", l.cfg.Kind, "mesh", id.Mesh, "proxy", id.Name)
 	case errors.Is(err, store.ErrNotFound):
 	case ctx.Err() == nil:
-		l.log.Error("could not delete the dataplane of a proxy that left", "mesh", id.Mesh, "proxy", id.Name, "error", err)
+		l.log.Error("could not delete the resource of a proxy that left", "kind", l.cfg.Kind, "mesh", id.Mesh, "proxy", id.Name, "error", err)
 	}
 }

@@ -26,6 +26,10 @@ type Meta struct {
 	ReadinessPort uint32
 	Features      []string
 	WorkDir       string
+	// SystemCAPath is the file of the host's certificate authorities, empty when it has none.
+	SystemCAPath string
+	// MetricsCert and MetricsKey are the files of the certificate to serve metrics with, empty without one.
+	MetricsCert, MetricsKey string
 	// IPv6 says that the host has IPv6.
 	IPv6          bool
 	AppProbeProxy bool
@@ -47,6 +51,9 @@ func ParseMeta(node *corev3.Node) (Meta, error) {
 		WorkDir:      f["workdir"].GetStringValue(),
 		ProxyType:    f["dataplane.proxyType"].GetStringValue(),
 		Resource:     f["dataplane.resource"].GetStringValue(),
+		SystemCAPath: f["systemCaPath"].GetStringValue(),
+		MetricsCert:  f["metricsCertPath"].GetStringValue(),
+		MetricsKey:   f["metricsKeyPath"].GetStringValue(),
 		IPv6:         truth(f["ipv6Enabled"]),
 	}
 	m.AppProbeProxy = truth(f["dataplane.appProbeProxy.enabled"])

@@ -6,6 +6,9 @@ import (
 	"slices"
 	"strconv"
 
+	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+	"google.golang.org/protobuf/proto"
+
 	"github.com/kuma-dp/kuma-dp/controlplane/topology"
 	"github.com/kuma-dp/kuma-dp/policy"
 	"github.com/kuma-dp/kuma-dp/policy/effect"
@@ -21,13 +24,48 @@ type work struct {
 	env   effect.Env
 	print *fingerprints
 
+	// passing and whole tell which parts the effective policies want to see: what passes by, or everything at once.
+	passing, whole bool
+
 	proxy  effect.Proxy
 	finish []func() error
 }
 
+func newWork(g *Generator, b *builder, in *Input, env effect.Env) *work {
+	w := &work{g: g, b: b, in: in, env: env, print: newFingerprints(g.effects, env, in.Rules)}
+	w.proxy.Env = env
+	for _, e := range g.effects {
+		rules := in.Rules[e.Kind]
+		if !effect.Effective(rules) {
+			continue
+		}
+		b.patched = b.patched || e.Patch != nil
+		w.passing = w.passing || e.Passthrough
+		w.whole = w.whole || e.Patch != nil || e.Whole != nil && e.Whole(rules)
+	}
+	w.passing = w.passing || w.whole
+	return w
+}
+
+// known looks a part up, unless all parts are wanted.
+func known[V any](w *work, cache *partCache[string, V], key string) (V, bool) {
+	if w.whole {
+		var none V
+		return none, false
+	}
+	return cache.lookup(key)
+}
+
+// part finishes a part that is shared with other proxies.
+func (w *work) part(origin effect.Origin, m proto.Message, store func(*Resource)) error {
+	if w.whole {
+		store = nil
+	}
+	return w.b.addPart(effect.Part{Origin: origin, Message: m}, store)
+}
+
 // run returns whether anything refers to the secrets of the mesh.
-func (w *work) run(inbounds []*resource.Inbound, outbounds []topology.Outbound) (bool, error) {
-	w.proxy.Env = w.env
+func (w *work) run(inbounds []*resource.Inbound, outbounds []topology.Outbound, legacy []topology.LegacyOutbound) (bool, error) {
 	secured := false
 	for _, in := range inbounds {
 		if in.Port == effect.Serviceless {
@@ -45,14 +83,17 @@ func (w *work) run(inbounds []*resource.Inbound, outbounds []topology.Outbound) 
 		}
 		done[dest] = true
 		secured = w.backend(o, dest) || secured
-		ref := backendRef{destination: dest, service: o.Service.Key, port: o.Port.Port}
-		w.b.backends = append(w.b.backends, ref)
-		r, err := w.g.loadAssignment(o.Service, ref)
+		err := w.endpoints(backendRef{destination: dest, service: o.Service.Key, port: o.Port.Port},
+			&effect.Backend{Service: o.Service.Key, Section: effect.Section(o.Port), Destination: dest})
 		if err != nil {
 			return false, err
 		}
-		w.b.add(TypeEndpoint, r)
 	}
+	encrypted, err := w.legacy(legacy, inbounds, outbounds)
+	if err != nil {
+		return false, err
+	}
+	secured = secured || encrypted
 	for _, e := range w.g.effects {
 		rules := w.in.Rules[e.Kind]
 		if rules == nil {
@@ -67,13 +108,91 @@ func (w *work) run(inbounds []*resource.Inbound, outbounds []topology.Outbound) 
 			return false, err
 		}
 	}
-	return secured, nil
+	added, err := w.proxy.BuildAdded()
+	if err != nil {
+		return false, err
+	}
+	for _, part := range added {
+		if err := w.b.addPart(part, nil); err != nil {
+			return false, err
+		}
+	}
+	return secured, w.patch()
+}
+
+// patch lets policies change what is finished, and packs it.
+func (w *work) patch() error {
+	if !w.b.patched {
+		return nil
+	}
+	parts := lastOfEachName(w.b.parts)
+	for _, e := range w.g.effects {
+		rules := w.in.Rules[e.Kind]
+		if e.Patch == nil || !effect.Effective(rules) {
+			continue
+		}
+		var err error
+		if parts, err = e.Patch(parts, rules); err != nil {
+			return fmt.Errorf("apply %s: %w", e.Kind, err)
+		}
+	}
+	w.b.patched = false
+	for _, part := range parts {
+		if err := w.b.addPart(part, nil); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// lastOfEachName drops the parts that another one of the same type and name replaces.
+func lastOfEachName(parts []effect.Part) []effect.Part {
+	type id struct {
+		listener bool
+		name     string
+	}
+	last := map[id]int{}
+	idOf := func(p effect.Part) id {
+		named, _ := p.Message.(interface{ GetName() string })
+		_, listener := p.Message.(*listenerv3.Listener)
+		return id{listener, named.GetName()}
+	}
+	for i, p := range parts {
+		last[idOf(p)] = i
+	}
+	out := make([]effect.Part, 0, len(last))
+	for i, p := range parts {
+		if last[idOf(p)] == i {
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
+// endpoints adds the endpoints of a cluster, as the proxy sees them. Of b only the names are there.
+func (w *work) endpoints(ref backendRef, b *effect.Backend) error {
+	for _, e := range w.g.effects {
+		rules := w.in.Rules[e.Kind]
+		if e.Endpoints == nil || !effect.Effective(rules) {
+			continue
+		}
+		if key, arrange := e.Endpoints(w.env, b, rules); key != "" {
+			ref.arranged, ref.arrange = key, arrange
+		}
+	}
+	w.b.backends = append(w.b.backends, ref)
+	r, err := w.g.assignment(w.in.Mesh, ref)
+	if err != nil {
+		return err
+	}
+	w.b.add(TypeEndpoint, r)
+	return nil
 }
 
 func (w *work) inbound(in *resource.Inbound) {
 	key, err := w.inboundKey(in)
 	if err == nil {
-		if part, ok := w.g.inbounds.lookup(key); ok {
+		if part, ok := known(w, w.g.inbounds, key); ok {
 			w.finish = append(w.finish, func() error { w.addInbound(part); return nil })
 			return
 		}
@@ -90,16 +209,15 @@ func (w *work) inbound(in *resource.Inbound) {
 			return cerr
 		}
 		var part inboundPart
-		if part.listener, lerr = newResource(l.Name, l); lerr != nil {
-			return lerr
+		if err := w.part(effect.OriginInbound, l, func(r *Resource) { part.listener = r }); err != nil {
+			return err
 		}
-		if part.cluster, cerr = newResource(c.Name, c); cerr != nil {
-			return cerr
+		if err := w.part(effect.OriginInbound, c, func(r *Resource) { part.cluster = r }); err != nil {
+			return err
 		}
-		if err == nil {
+		if err == nil && part.listener != nil {
 			w.g.inbounds.store(key, part)
 		}
-		w.addInbound(part)
 		return nil
 	})
 }
@@ -123,7 +241,7 @@ func (w *work) outbound(o topology.Outbound) {
 	dest := effect.Destination(o.Service.Resource, o.Port.Port)
 	key := join(w.env.Mesh, bit(w.env.Transparent), bit(w.env.IPv6), w.env.SourceTags, o.VIP,
 		strconv.FormatUint(uint64(o.ListenPort), 10), dest, o.Port.AppProtocol, w.print.service(o.Service.Key, effect.Section(o.Port)))
-	if r, ok := w.g.outbounds.lookup(key); ok {
+	if r, ok := known(w, w.g.outbounds, key); ok {
 		w.b.add(TypeListener, r)
 		return
 	}
@@ -134,19 +252,16 @@ func (w *work) outbound(o topology.Outbound) {
 		if err != nil {
 			return err
 		}
-		r, err := newResource(l.Name, l)
-		if err != nil {
-			return err
-		}
-		w.g.outbounds.store(key, r)
-		w.b.add(TypeListener, r)
-		return nil
+		return w.part(effect.OriginOutbound, l, func(r *Resource) { w.g.outbounds.store(key, r) })
 	})
 }
 
 // backend returns whether the cluster speaks TLS.
 func (w *work) backend(o topology.Outbound, dest string) bool {
 	protocol := protocolOf(o.Service.Endpoints[o.Port.Port])
+	if o.Service.Kind == resource.KindMeshExternalService {
+		protocol = o.Port.AppProtocol
+	}
 	be := effect.NewBackend(w.env, o.Service.Resource, o.Service.Spec, o.Service.Status, o.Port, protocol)
 	parts := []string{w.env.Mesh, dest, protocol, w.print.service(o.Service.Key, effect.Section(o.Port)), w.print.clusters}
 	secured := be.Cluster.TLS != nil
@@ -157,7 +272,7 @@ func (w *work) backend(o topology.Outbound, dest string) bool {
 		}
 	}
 	key := join(parts...)
-	if r, ok := w.g.clusters.lookup(key); ok {
+	if r, ok := known(w, w.g.clusters, key); ok {
 		w.b.add(TypeCluster, r)
 		return secured
 	}
@@ -167,13 +282,7 @@ func (w *work) backend(o topology.Outbound, dest string) bool {
 		if err != nil {
 			return err
 		}
-		r, err := newResource(c.Name, c)
-		if err != nil {
-			return err
-		}
-		w.g.clusters.store(key, r)
-		w.b.add(TypeCluster, r)
-		return nil
+		return w.part(effect.OriginOutbound, c, func(r *Resource) { w.g.clusters.store(key, r) })
 	})
 	return secured
 }
@@ -195,16 +304,21 @@ type fingerprints struct {
 	effects []effect.Kind
 	rules   map[resource.Kind]*policy.Rules
 	confs   map[any]string
-	// general says for every kind whether any policy is effective at all, which some effects look at.
+	// general says for every kind whether any policy is effective at all, which some effects look at, and what else of the
+	// proxy flows into its parts.
 	general string
 	// clusters is what rules of the proxy's own inbounds mean for its clusters.
 	clusters string
 }
 
-func newFingerprints(effects []effect.Kind, rules map[resource.Kind]*policy.Rules) *fingerprints {
+func newFingerprints(effects []effect.Kind, env effect.Env, rules map[resource.Kind]*policy.Rules) *fingerprints {
 	f := &fingerprints{effects: effects, rules: rules, confs: map[any]string{}}
 	for _, e := range effects {
-		f.general += bit(effect.Effective(rules[e.Kind]))
+		effective := effect.Effective(rules[e.Kind])
+		f.general += bit(effective)
+		if effective && e.Key != nil {
+			f.general += join(e.Key(env, rules[e.Kind]))
+		}
 		f.clusters += join(effect.ClusterKey(rules[e.Kind]))
 	}
 	return f

@@ -148,6 +148,9 @@ func (s *Server) later(p *proxy, d time.Duration) {
 // compute returns nil while the Dataplane is not in the topology; a change will tell when it is.
 func (s *Server) compute(ctx context.Context, id topology.ProxyID, scope topology.Scope, meta Meta, old *Snapshot) (*Snapshot, time.Time, error) {
 	w := s.cfg.Topology.Current()
+	if id.Mesh == "" {
+		return s.computeZoneProxy(ctx, w, id.Name, meta)
+	}
 	mesh := w.Meshes[id.Mesh]
 	if mesh == nil {
 		return nil, time.Time{}, nil
@@ -160,7 +163,7 @@ func (s *Server) compute(ctx context.Context, id topology.ProxyID, scope topolog
 		next, err := s.generator.GenerateEndpoints(old, mesh)
 		return next, time.Time{}, err
 	}
-	in := Input{Mesh: mesh, Dataplane: dp, Zone: s.cfg.Zone, Meta: meta}
+	in := Input{Mesh: mesh, Dataplane: dp, Zone: s.cfg.Zone, Domain: s.cfg.Domain, Meta: meta}
 	rules, err := s.rulebook.rules(w, mesh, dp, false)
 	if err != nil {
 		s.log.Warn("rules of a proxy are incomplete", "mesh", id.Mesh, "proxy", id.Name, "error", err)

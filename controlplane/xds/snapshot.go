@@ -7,6 +7,9 @@ import (
 	"maps"
 	"slices"
 
+	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
+	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
 
@@ -74,6 +77,11 @@ type backendRef struct {
 	destination string
 	service     resource.Key
 	port        uint32
+	// tags are those of a destination by tags, which has no service; nil otherwise.
+	tags map[string]string
+	// arranged tells apart what arrange does, which is nil when endpoints stay as they are.
+	arranged string
+	arrange  func(*endpointv3.ClusterLoadAssignment)
 }
 
 // set is the resources of one type.
@@ -132,6 +140,9 @@ func (s *Snapshot) get(typeURL string) *set {
 type builder struct {
 	types    map[string]map[string]*Resource
 	backends []backendRef
+	// patched: listeners and clusters are collected in parts, for policies to change, before they are packed.
+	patched bool
+	parts   []effect.Part
 }
 
 func (b *builder) add(typeURL string, r *Resource) {
@@ -151,6 +162,58 @@ func (b *builder) addMessage(typeURL, name string, m proto.Message) error {
 	}
 	b.add(typeURL, r)
 	return nil
+}
+
+// addPart adds a finished listener or cluster. Store, which may be nil, is told what it was packed into, unless it may still
+// be patched.
+func (b *builder) addPart(part effect.Part, store func(*Resource)) error {
+	if b.patched {
+		b.parts = append(b.parts, part)
+		return nil
+	}
+	r, err := packPart(part)
+	if err != nil {
+		return err
+	}
+	if store != nil {
+		store(r.Resource)
+	}
+	b.add(r.typeURL, r.Resource)
+	return nil
+}
+
+func (b *builder) addListener(origin effect.Origin, l *effect.Listener) error {
+	m, err := l.Build()
+	if err != nil {
+		return err
+	}
+	return b.addPart(effect.Part{Origin: origin, Message: m}, nil)
+}
+
+func (b *builder) addCluster(origin effect.Origin, c *effect.Cluster) error {
+	m, err := c.Build()
+	if err != nil {
+		return err
+	}
+	return b.addPart(effect.Part{Origin: origin, Message: m}, nil)
+}
+
+type packed struct {
+	typeURL string
+	*Resource
+}
+
+func packPart(part effect.Part) (packed, error) {
+	switch m := part.Message.(type) {
+	case *listenerv3.Listener:
+		r, err := newResource(m.Name, m)
+		return packed{TypeListener, r}, err
+	case *clusterv3.Cluster:
+		r, err := newResource(m.Name, m)
+		return packed{TypeCluster, r}, err
+	default:
+		return packed{}, fmt.Errorf("part of type %T is neither a listener nor a cluster", m)
+	}
 }
 
 func (b *builder) snapshot() *Snapshot {

@@ -33,6 +33,8 @@ type sotwSub struct {
 	force bool
 }
 
+func (*sotw) fresh(r *discoveryv3.DiscoveryRequest) bool { return r.VersionInfo == "" }
+
 func (p *sotw) request(r *discoveryv3.DiscoveryRequest) {
 	if !served(r.TypeUrl) {
 		return
@@ -43,6 +45,7 @@ func (p *sotw) request(r *discoveryv3.DiscoveryRequest) {
 		// A version without a nonce is from an earlier stream.
 		sub = &sotwSub{version: r.VersionInfo}
 		p.subs[r.TypeUrl] = sub
+		p.sub.Requested(r.TypeUrl, !p.fresh(r))
 	} else if r.ResponseNonce != sub.nonce {
 		return // an answer to something that was overtaken
 	}

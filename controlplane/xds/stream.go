@@ -60,6 +60,8 @@ type request interface {
 
 // protocol is what they differ in.
 type protocol[R request] interface {
+	// fresh tells whether the first request for a type says that the peer has nothing of it.
+	fresh(r R) bool
 	// request takes a request in.
 	request(r R)
 	// push sends what the peer does not have of snap yet.
@@ -119,7 +121,7 @@ func serve[R request](ctx context.Context, s *Server, recv func() (R, error), op
 		case r := <-requests:
 			if p == nil {
 				var err error
-				if p, err = s.open(ctx, st, r.GetNode()); err != nil {
+				if p, err = s.open(ctx, st, r.GetNode(), proto.fresh(r)); err != nil {
 					return err
 				}
 			} else if id := r.GetNode().GetId(); id != "" && id != st.nodeID {
@@ -138,7 +140,7 @@ func serve[R request](ctx context.Context, s *Server, recv func() (R, error), op
 }
 
 // open authenticates and registers the proxy of a stream's first request.
-func (s *Server) open(ctx context.Context, st *stream, node *corev3.Node) (*proxy, error) {
+func (s *Server) open(ctx context.Context, st *stream, node *corev3.Node, fresh bool) (*proxy, error) {
 	id, err := parseNodeID(node.GetId())
 	if err != nil {
 		return nil, grpcstatus.Error(codes.InvalidArgument, err.Error())
@@ -148,6 +150,7 @@ func (s *Server) open(ctx context.Context, st *stream, node *corev3.Node) (*prox
 		return nil, grpcstatus.Error(codes.InvalidArgument, err.Error())
 	}
 	n := s.newNode(id, meta)
+	n.Fresh = fresh
 	token, err := credential(ctx)
 	if err == nil && s.cfg.Authenticate != nil {
 		err = s.cfg.Authenticate(ctx, token, n)
@@ -155,6 +158,9 @@ func (s *Server) open(ctx context.Context, st *stream, node *corev3.Node) (*prox
 	if err != nil {
 		s.log.Info("refused a proxy", "mesh", id.Mesh, "proxy", id.Name, "error", err)
 		return nil, grpcstatus.Errorf(codes.Unknown, "authentication failed: %v", err)
+	}
+	if err := s.otherType(id, meta.ProxyType); err != nil {
+		return nil, grpcstatus.Error(codes.AlreadyExists, err.Error())
 	}
 	if s.cfg.Lifecycle != nil {
 		sub, err := s.cfg.Lifecycle.Register(ctx, n)
@@ -191,7 +197,8 @@ func credential(ctx context.Context) (string, error) {
 // nobody is the Subscription of a stream without a Registrar.
 type nobody struct{}
 
-func (nobody) Sent(string)         {}
-func (nobody) Acknowledged(string) {}
-func (nobody) Rejected(string)     {}
-func (nobody) End(bool)            {}
+func (nobody) Requested(string, bool) {}
+func (nobody) Sent(string)            {}
+func (nobody) Acknowledged(string)    {}
+func (nobody) Rejected(string)        {}
+func (nobody) End(bool)               {}

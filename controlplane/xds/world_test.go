@@ -40,10 +40,12 @@ func (s *scene) add(t testing.TB, documents []byte) (skipped []string) {
 			continue
 		}
 		i := slices.IndexFunc(s.resources, func(o *resource.Resource) bool { return o.Key == r.Key })
-		if i >= 0 && r.Labels == nil {
+		switch { // the labels of an update are taken as they are
+		case i < 0:
+			resource.ComputeLabels(r, resource.ZoneInfo{Zone: s.zone})
+		case r.Labels == nil:
 			r.Labels = s.resources[i].Labels
 		}
-		resource.ComputeLabels(r, resource.ZoneInfo{Zone: s.zone})
 		if i >= 0 {
 			s.resources[i] = r
 		} else {
@@ -59,9 +61,11 @@ func (s *scene) world(t testing.TB, vip func(i int, name string) string, tls map
 	s.generateServices()
 	for i, r := range s.services() {
 		spec := resource.SpecOf[*resource.MeshService](r)
-		spec.Identities = nil
-		for _, id := range s.identities(spec) {
-			spec.Identities = append(spec.Identities, resource.ServiceIdentity{Type: resource.IdentityServiceTag, Value: id})
+		if r.Labels[resource.LabelOrigin] != resource.OriginGlobal { // those of other zones came with the service
+			spec.Identities = nil
+			for _, id := range s.identities(spec) {
+				spec.Identities = append(spec.Identities, resource.ServiceIdentity{Type: resource.IdentityServiceTag, Value: id})
+			}
 		}
 		status, _ := r.Status.(*resource.MeshServiceStatus)
 		if status == nil {
@@ -73,6 +77,18 @@ func (s *scene) world(t testing.TB, vip func(i int, name string) string, tls map
 		}
 		if tls[r.Name] != "" {
 			status.TLS = &resource.TLSStatus{Status: tls[r.Name]}
+		}
+	}
+	for i, r := range s.resources {
+		switch r.Kind {
+		case resource.KindMeshMultiZoneService:
+			if r.Status == nil {
+				r.Status = &resource.MeshMultiZoneServiceStatus{VIPs: []resource.VIP{{IP: vip(1000+i, string(r.Kind)+"/"+r.Name)}}}
+			}
+		case resource.KindMeshExternalService:
+			if r.Status == nil {
+				r.Status = &resource.MeshExternalServiceStatus{VIP: &resource.VIP{IP: vip(1000+i, string(r.Kind)+"/"+r.Name)}}
+			}
 		}
 	}
 	return topology.Build(s.zone, s.resources...)
@@ -336,12 +352,19 @@ func checkWorld(t *testing.T, dir string, input []byte, want map[string]shape) {
 	if m := s.mesh("m"); strings.HasSuffix(dir, "defaults") && len(m.SkipCreatingInitialPolicies) == 0 {
 		s.resources = append(s.resources, all.DefaultPolicies("m", nil)...)
 	}
-	vips := map[string]string{}
+	vips, ready := map[string]string{}, map[string]string{}
+	if strings.HasSuffix(dir, "mtls") { // captured with the services of the world ready, not those of cases
+		ready["orders"] = resource.TLSReady
+	}
+	s.addLegacyVIPs(t, vips)
 	w := s.world(t, func(i int, name string) string {
-		ip := fmt.Sprintf("241.9.8.%d", i+100)
-		vips[ip] = "VIP(MeshService/" + name + ")"
+		ip := fmt.Sprintf("241.9.%d.%d", 8+i/1000, i%1000+100)
+		if !strings.Contains(name, "/") {
+			name = "MeshService/" + name
+		}
+		vips[ip] = "VIP(" + name + ")"
 		return ip
-	}, nil)
+	}, ready)
 	g := NewGenerator(all.Effects())
 	for dp, expected := range want {
 		for typ := range expected {

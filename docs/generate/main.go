@@ -1,4 +1,5 @@
-// Command generate writes docs/reference/<command>.md from the help texts of the built binaries.
+// Command generate writes docs/reference/<command>.md from the help texts of the built binaries, and
+// docs/reference/kinds/<kind>.md from the schemas and validations of the kinds.
 package main
 
 import (
@@ -11,12 +12,33 @@ import (
 )
 
 func main() {
+	if err := writeKinds("."); err != nil {
+		fmt.Fprintln(os.Stderr, "generate:", err)
+		os.Exit(1)
+	}
 	for _, name := range []string{"kuma-cp", "kuma-dp", "kumactl"} {
 		if err := write(name); err != nil {
 			fmt.Fprintln(os.Stderr, "generate:", err)
 			os.Exit(1)
 		}
 	}
+}
+
+func writeKinds(root string) error {
+	pages, err := kindPages(root)
+	if err != nil {
+		return err
+	}
+	dir := filepath.Join(root, "docs", "reference", "kinds")
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	for name, content := range pages {
+		if err := os.WriteFile(filepath.Join(dir, name), content, 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func write(name string) error {

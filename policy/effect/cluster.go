@@ -23,6 +23,8 @@ type Cluster struct {
 	HTTP *httpv3.HttpProtocolOptions
 	// TLS is nil for a plaintext cluster.
 	TLS *tlsv3.UpstreamTlsContext
+	// TLSMatches are contexts for endpoints with certain metadata, where one context does not do for all.
+	TLSMatches []TLSMatch
 }
 
 // NewCluster starts a cluster with its name; the stat name is set when it differs.
@@ -110,6 +112,15 @@ func (c *Cluster) Build() (*clusterv3.Cluster, error) {
 			return nil, fmt.Errorf("build cluster %s: %w", c.Name, err)
 		}
 		c.TransportSocket = socket
+	}
+	for _, m := range c.TLSMatches {
+		socket, err := transportSocket(m.TLS)
+		if err != nil {
+			return nil, fmt.Errorf("build cluster %s: %w", c.Name, err)
+		}
+		c.TransportSocketMatches = append(c.TransportSocketMatches, &clusterv3.Cluster_TransportSocketMatch{
+			Name: m.Name, Match: TagStruct(m.Tags), TransportSocket: socket,
+		})
 	}
 	return c.Cluster, nil
 }

@@ -16,14 +16,14 @@ func TestSourceTags(t *testing.T) {
 		{Tags: map[string]string{"app": "web", "kuma.io/protocol": "http"}},
 	}}}
 	want := "&app=web&&kuma.io/protocol=http,tcp&&kuma.io/zone=z&&team=a&"
-	if got := SourceTags(dp, "z"); got != want {
+	if got := sourceTags(tagsOf(dp, "z")); got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
 	gateway := &resource.Dataplane{Networking: &resource.Networking{Gateway: &resource.Gateway{Tags: map[string]string{"a": "b"}}}}
-	if got := SourceTags(gateway, ""); got != "&a=b&" {
+	if got := sourceTags(tagsOf(gateway, "")); got != "&a=b&" {
 		t.Errorf("got %s for a gateway", got)
 	}
-	if got := SourceTags(&resource.Dataplane{}, "z"); got != "" {
+	if got := sourceTags(tagsOf(&resource.Dataplane{}, "z")); got != "" {
 		t.Errorf("got %s for nothing", got)
 	}
 }

@@ -38,6 +38,8 @@ type Listener struct {
 
 // Chain is one filter chain.
 type Chain struct {
+	// Name may be empty.
+	Name  string
 	Match *listenerv3.FilterChainMatch
 	// TLS is nil for a chain that does not end TLS.
 	TLS     *tlsv3.DownstreamTlsContext
@@ -106,7 +108,7 @@ func (l *Listener) Build() (*listenerv3.Listener, error) {
 		})
 	}
 	for _, c := range l.Chains {
-		fc := &listenerv3.FilterChain{FilterChainMatch: c.Match}
+		fc := &listenerv3.FilterChain{Name: c.Name, FilterChainMatch: c.Match}
 		for _, f := range c.Filters {
 			a, err := f.pack()
 			if err != nil {

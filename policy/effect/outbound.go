@@ -23,6 +23,8 @@ type Outbound struct {
 	// Service and Section look the outbound up in rules.
 	Service resource.Key
 	Section string
+	// LegacyService is the value of kuma.io/service of an outbound by tags, which has no Service; empty otherwise.
+	LegacyService string
 	// Protocol is the port's appProtocol, which decides about listeners (contract effects-routing.md §1.2).
 	Protocol string
 	// Destination names the cluster that the outbound goes to by itself.
@@ -34,10 +36,14 @@ type Outbound struct {
 type Backend struct {
 	Service resource.Key
 	Section string
+	// LegacyService as in Outbound.
+	LegacyService string
 	// Protocol is the one that the endpoints agree on, which decides about clusters; empty when unknown.
 	Protocol    string
 	Destination string
 	Cluster     *Cluster
+	// Egress: the cluster is one of a ZoneEgress, with the endpoints outside.
+	Egress bool
 }
 
 // RoutableProtocol tells whether a port with this appProtocol is reachable. Without one, or with an unknown word, its
@@ -49,8 +55,11 @@ func RoutableProtocol(appProtocol string) bool {
 // Destination names the cluster of a port of a service (contract controlplane.md §3.2).
 func Destination(service *resource.Resource, port uint32) string {
 	kind := "msvc"
-	if service.Kind == resource.KindMeshMultiZoneService {
+	switch service.Kind {
+	case resource.KindMeshMultiZoneService:
 		kind = "mzsvc"
+	case resource.KindMeshExternalService:
+		kind = "extsvc"
 	}
 	return fmt.Sprintf("%s_%s_%s_%s_%s_%d", service.Mesh, service.DisplayName(), service.Labels[resource.LabelNamespace],
 		service.Labels[resource.LabelZone], kind, port)
@@ -77,14 +86,18 @@ func NewOutbound(env Env, address string, listenPort uint32, service *resource.R
 	switch {
 	case !RoutableProtocol(port.AppProtocol):
 	case IsHTTP(port.AppProtocol):
-		chain.Filters = []*Filter{{Name: FilterHCM, HCM: out.hcm(env)}}
+		chain.Filters = []*Filter{{Name: FilterHCM, HCM: out.hcm(env, out.Destination)}}
+		if service.Kind == resource.KindMeshExternalService {
+			external(out.Destination, chain.Filters[0].HCM)
+		}
 	default:
 		chain.Filters = tcpFilters(port.AppProtocol, out.Destination, out.Destination, nil)
 	}
 	return out
 }
 
-func (out *Outbound) hcm(env Env) *HCM {
+// hcm sends everything to a cluster.
+func (out *Outbound) hcm(env Env, cluster string) *HCM {
 	return &HCM{Filters: httpFilters(out.Protocol), HttpConnectionManager: &hcmv3.HttpConnectionManager{
 		StatPrefix: StatName(out.Destination),
 		RouteSpecifier: &hcmv3.HttpConnectionManager_RouteConfig{RouteConfig: &routev3.RouteConfiguration{
@@ -94,7 +107,7 @@ func (out *Outbound) hcm(env Env) *HCM {
 				Header: &corev3.HeaderValue{Key: "x-kuma-tags", Value: env.SourceTags},
 			}},
 			VirtualHosts: []*routev3.VirtualHost{{Name: out.Destination, Domains: []string{"*"}, Routes: []*routev3.Route{
-				PrefixRoute(catchAll(), "/", out.Destination),
+				PrefixRoute(catchAll(), "/", cluster),
 			}}},
 		}},
 		InternalAddressConfig: env.InternalAddresses(),
@@ -108,7 +121,7 @@ var catchAll = sync.OnceValue(func() string {
 	return base64.StdEncoding.EncodeToString(sum[:])
 })
 
-// NewBackend makes the base of a cluster for a port of a MeshService (contract effects-routing.md §2.4). Protocol is
+// NewBackend makes the base of a cluster for a port of a service (contract effects-routing.md §2.4). Protocol is
 // what the endpoints agree on.
 func NewBackend(env Env, service *resource.Resource, spec *resource.MeshService, status *resource.MeshServiceStatus,
 	port resource.ServicePort, protocol string,
@@ -119,6 +132,9 @@ func NewBackend(env Env, service *resource.Resource, spec *resource.MeshService,
 	c := NewCluster(b.Destination)
 	c.SetEDS()
 	c.HTTP = HTTPOptions(true) // between proxies everything is HTTP/2
+	if service.Kind == resource.KindMeshExternalService {
+		c.HTTP = ExternalHTTP(port.AppProtocol)
+	}
 	if env.MTLSMode != "" && (env.MTLSMode == resource.MTLSStrict || tlsReady(service, status)) {
 		var identities []string
 		for _, id := range spec.Identities {
@@ -143,8 +159,11 @@ func tlsReady(service *resource.Resource, status *resource.MeshServiceStatus) bo
 
 // SNI names a port of a service in TLS handshakes (contract controlplane.md §1.6).
 func SNI(service *resource.Resource, port uint32) string {
-	if service.Kind == resource.KindMeshMultiZoneService {
+	switch service.Kind {
+	case resource.KindMeshMultiZoneService:
 		return sni(service.DisplayName(), service.Mesh, port, "mzms")
+	case resource.KindMeshExternalService:
+		return sni(service.DisplayName(), service.Mesh, port, "mes")
 	}
 	name := service.Name
 	if service.Labels[resource.LabelOrigin] == resource.OriginGlobal {

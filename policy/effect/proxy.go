@@ -8,22 +8,68 @@
 package effect
 
 import (
+	"maps"
 	"net"
 	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
 
+	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
+	"google.golang.org/protobuf/proto"
+
 	"github.com/kuma-dp/kuma-dp/policy"
 	"github.com/kuma-dp/kuma-dp/resource"
 )
 
-// Kind is the effect of one policy kind.
+// Kind is the effect of one policy kind. Rules are never nil; they are empty when no policy of the kind is effective.
 type Kind struct {
 	Kind resource.Kind
-	// Apply changes p in place. Rules are never nil; they are empty when no policy of the kind is effective.
+	// Apply changes p in place.
 	Apply func(p *Proxy, r *policy.Rules) error
+	// Key tells what else than the rules of a part itself flows into the parts of a proxy: something of the environment, or
+	// of a rule for the whole proxy. Parts are shared between proxies with equal keys. Nil for nothing.
+	Key func(env Env, r *policy.Rules) string
+	// Endpoints tells how the client that the proxy is sees the endpoints of a backend, which has no Cluster here: a function
+	// that rearranges them, and a key that is equal only where the function does the same. Nil, or an empty key, for as they
+	// are.
+	Endpoints func(env Env, b *Backend, r *policy.Rules) (key string, arrange func(*endpointv3.ClusterLoadAssignment))
+	// Passthrough asks for Proxy.Passthrough and Proxy.Direct.
+	Passthrough bool
+	// Whole tells whether Apply must see all parts of the proxy at once, because it counts or orders them. Nil for never.
+	Whole func(r *policy.Rules) bool
+	// Patch changes the finished resources of a proxy, after every Apply, and returns what remains of them with what it adds.
+	// It is called only when the rules are Effective. Nil for nothing.
+	Patch func(parts []Part, r *policy.Rules) ([]Part, error)
 }
+
+// Part is a finished listener or cluster and which room it comes from.
+type Part struct {
+	Origin Origin
+	// Message is a *listenerv3.Listener or a *clusterv3.Cluster.
+	Message proto.Message
+}
+
+// Origin says where a resource comes from; a MeshProxyPatch can ask for it (contract effects-security.md §10).
+type Origin string
+
+// Origins of listeners and clusters.
+const (
+	OriginAdmin         Origin = "admin"
+	OriginPrometheus    Origin = "prometheus"
+	OriginTransparent   Origin = "transparent"
+	OriginInbound       Origin = "inbound"
+	OriginOutbound      Origin = "outbound"
+	OriginDirectAccess  Origin = "direct-access"
+	OriginProbe         Origin = "probe"
+	OriginDNS           Origin = "dns"
+	OriginDynamicConfig Origin = "dynamic-config"
+	OriginOpenTelemetry Origin = "open-telemetry"
+	OriginAccessLog     Origin = "meshaccesslog"
+	OriginTrace         Origin = "mesh-trace"
+	OriginPassthrough   Origin = "meshpassthrough"
+	OriginProxyPatch    Origin = "mesh-proxy-patch"
+)
 
 // Protocols of a port (contract policies.md §2.1).
 const (
@@ -45,6 +91,51 @@ type Proxy struct {
 	Inbounds  []*Inbound
 	Outbounds []*Outbound
 	Backends  []*Backend
+	// Passthrough is what catches outgoing connections that no outbound takes, IPv4 before IPv6; empty without redirection.
+	// Direct are the listeners for instances by their own addresses, sorted by address and port. Both are handed in when a
+	// kind that asks for them is effective.
+	Passthrough []*Passthrough
+	Direct      []*Listener
+
+	added []added
+}
+
+// added is a listener or a cluster that a policy adds.
+type added struct {
+	origin   Origin
+	listener *Listener
+	cluster  *Cluster
+}
+
+// AddListener adds a listener of the proxy itself; of several with one name the last wins.
+func (p *Proxy) AddListener(origin Origin, l *Listener) {
+	p.added = append(p.added, added{origin: origin, listener: l})
+}
+
+// AddCluster adds a cluster of the proxy itself; of several with one name the last wins.
+func (p *Proxy) AddCluster(origin Origin, c *Cluster) {
+	p.added = append(p.added, added{origin: origin, cluster: c})
+}
+
+// BuildAdded finishes what policies added, in their order.
+func (p *Proxy) BuildAdded() ([]Part, error) {
+	var out []Part
+	for _, a := range p.added {
+		if a.listener != nil {
+			l, err := a.listener.Build()
+			if err != nil {
+				return nil, err
+			}
+			out = append(out, Part{a.origin, l})
+			continue
+		}
+		c, err := a.cluster.Build()
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, Part{a.origin, c})
+	}
+	return out, nil
 }
 
 // Env is what the base of a proxy's resources depends on besides the single inbound or outbound.
@@ -63,18 +154,48 @@ type Env struct {
 	Zone string
 	// SourceTags is the value of the header x-kuma-tags on outgoing requests.
 	SourceTags string
+	// Dataplane is the name of the proxy, Tags all values of each tag of its inbounds and gateway, sorted, with kuma.io/zone.
+	Dataplane string
+	Tags      map[string][]string
+	// WorkDir is where the agent has its sockets, MetricsCert and MetricsKey are the files of its certificate for metrics.
+	// They are empty for a proxy that is not connected.
+	WorkDir, MetricsCert, MetricsKey string
 }
 
-// NewEnv derives the environment of a proxy from its Dataplane.
-func NewEnv(mesh *resource.Resource, dp *resource.Dataplane, zone string, ipv6 bool) Env {
-	env := Env{Mesh: mesh.Name, Zone: zone, IPv6: ipv6, SourceTags: SourceTags(dp, zone)}
+// Service is the name that the proxy goes by: the first of its values of kuma.io/service, or "unknown" (contract
+// effects-security.md §5).
+func (e Env) Service() string {
+	if s := e.Tags[resource.TagService]; len(s) > 0 {
+		return s[0]
+	}
+	return "unknown"
+}
+
+// Socket is the path of a unix socket of the agent, cut to what a socket's address holds (contract effects-security.md §5).
+func (e Env) Socket(kind string) string {
+	path := kind + "-" + e.Dataplane + "-" + e.Mesh
+	if e.WorkDir != "" {
+		path = e.WorkDir + "/" + path
+	}
+	if len(path) > 98 {
+		path = path[:98]
+	}
+	return path + ".sock"
+}
+
+// NewEnv derives the environment of a proxy from its Dataplane. What a connected proxy tells about itself is the caller's to
+// fill in.
+func NewEnv(mesh, dp *resource.Resource, zone string) Env {
+	spec := resource.SpecOf[*resource.Dataplane](dp)
+	env := Env{Mesh: mesh.Name, Zone: zone, Dataplane: dp.Name, Tags: tagsOf(spec, zone)}
+	env.SourceTags = sourceTags(env.Tags)
 	if b := resource.SpecOf[*resource.Mesh](mesh).EnabledBackend(); b != nil {
 		env.MTLSMode = resource.MTLSStrict
 		if b.Mode == resource.MTLSPermissive {
 			env.MTLSMode = resource.MTLSPermissive
 		}
 	}
-	if n := dp.Networking; n != nil {
+	if n := spec.Networking; n != nil {
 		env.Address = n.Address
 		if tp := n.TransparentProxying; tp != nil {
 			env.Transparent = tp.RedirectPortInbound != 0 && tp.RedirectPortOutbound != 0
@@ -96,13 +217,12 @@ func WithZone(tags map[string]string, zone string) map[string]string {
 	return out
 }
 
-// SourceTags renders the tags of all inbounds, or of the gateway, as the header x-kuma-tags carries them: keys sorted,
-// values of one key sorted and joined with commas, each pair between ampersands (contract effects-routing.md §2.2).
-func SourceTags(dp *resource.Dataplane, zone string) string {
-	if dp.Networking == nil {
-		return ""
-	}
+// tagsOf are all values of each tag of the inbounds, or of the gateway, sorted.
+func tagsOf(dp *resource.Dataplane, zone string) map[string][]string {
 	values := map[string][]string{}
+	if dp.Networking == nil {
+		return values
+	}
 	add := func(tags map[string]string) {
 		for k, v := range WithZone(tags, zone) {
 			if !slices.Contains(values[k], v) {
@@ -116,14 +236,17 @@ func SourceTags(dp *resource.Dataplane, zone string) string {
 	for _, in := range dp.Networking.Inbound {
 		add(in.Tags)
 	}
-	keys := make([]string, 0, len(values))
-	for k := range values {
-		keys = append(keys, k)
+	for _, v := range values {
+		slices.Sort(v)
 	}
-	slices.Sort(keys)
+	return values
+}
+
+// sourceTags renders tags as the header x-kuma-tags carries them: keys sorted, values of one key joined with commas, each
+// pair between ampersands (contract effects-routing.md §2.2).
+func sourceTags(values map[string][]string) string {
 	var b strings.Builder
-	for _, k := range keys {
-		slices.Sort(values[k])
+	for _, k := range slices.Sorted(maps.Keys(values)) {
 		b.WriteString("&" + k + "=" + strings.Join(values[k], ",") + "&")
 	}
 	return b.String()
@@ -160,5 +283,5 @@ func isIPv6(address string) bool {
 
 // Effective tells whether any policy of the kind says anything about the proxy.
 func Effective(r *policy.Rules) bool {
-	return r != nil && (len(r.From) > 0 || len(r.To) > 0 || len(r.ToResources) > 0 || r.Single != nil)
+	return r != nil && (len(r.From) > 0 || r.Tagged || len(r.To) > 0 || len(r.ToResources) > 0 || r.Single != nil)
 }

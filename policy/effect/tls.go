@@ -2,6 +2,7 @@ package effect
 
 import (
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 	"google.golang.org/protobuf/types/known/wrapperspb"
@@ -19,6 +20,11 @@ func DownstreamTLS(mesh string) *tlsv3.DownstreamTlsContext {
 		CommonTlsContext:         commonTLS(mesh, []*tlsv3.SubjectAltNameMatcher{uriPrefix(mesh)}),
 		RequireClientCertificate: wrapperspb.Bool(true),
 	}
+}
+
+// SNIMatch matches TLS with a server name.
+func SNIMatch(name string) *listenerv3.FilterChainMatch {
+	return &listenerv3.FilterChainMatch{TransportProtocol: "tls", ServerNames: []string{name}}
 }
 
 // UpstreamTLS starts mTLS to a service that has one of the identities, or any of the mesh when none is known.

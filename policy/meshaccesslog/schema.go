@@ -21,7 +21,7 @@ type Conf struct {
 // Backend is a place to write to; Type names the member that is used.
 type Backend struct {
 	// Type is BackendTCP, BackendFile or BackendOpenTelemetry.
-	Type          string         `json:"type"`
+	Type          string         `json:"type" schema:"required"`
 	TCP           *TCP           `json:"tcp,omitempty"`
 	File          *File          `json:"file,omitempty"`
 	OpenTelemetry *OpenTelemetry `json:"openTelemetry,omitempty"`
@@ -30,21 +30,24 @@ type Backend struct {
 // TCP is a server that the agent sends lines to.
 type TCP struct {
 	// Address is host:port.
-	Address string  `json:"address"`
-	Format  *Format `json:"format,omitempty"`
+	Address string `json:"address" schema:"required"`
+	// Format is Kuma's when absent.
+	Format *Format `json:"format,omitempty"`
 }
 
 // File is a file on the proxy's host.
 type File struct {
 	// Path is absolute.
-	Path   string  `json:"path"`
+	Path string `json:"path" schema:"required"`
+	// Format is Kuma's when absent.
 	Format *Format `json:"format,omitempty"`
 }
 
 // OpenTelemetry is a collector of OTLP logs over gRPC.
 type OpenTelemetry struct {
 	// Endpoint is host or host:port; the default port is 4317.
-	Endpoint   string     `json:"endpoint"`
+	Endpoint string `json:"endpoint" schema:"required"`
+	// Attributes are attributes of the record.
 	Attributes []KeyValue `json:"attributes,omitempty"`
 	// Body is the AnyValue of OTLP in JSON; null is like absent.
 	Body json.RawMessage `json:"body,omitempty"`
@@ -53,16 +56,20 @@ type OpenTelemetry struct {
 // Format is the form of a line, with Envoy's command operators; Type names the member that is used.
 type Format struct {
 	// Type is FormatPlain or FormatJSON.
-	Type  string     `json:"type"`
-	Plain *string    `json:"plain,omitempty"`
-	JSON  []KeyValue `json:"json,omitzero"`
+	Type string `json:"type" schema:"required"`
+	// Plain is the line.
+	Plain *string `json:"plain,omitempty"`
+	// JSON is the members of the object.
+	JSON []KeyValue `json:"json,omitzero"`
 	// OmitEmptyValues leaves out what has no value.
-	OmitEmptyValues *bool `json:"omitEmptyValues,omitempty"`
+	OmitEmptyValues *bool `json:"omitEmptyValues,omitempty" k8s:"false"`
 }
 
 // KeyValue is a member of a JSON object or an attribute.
 type KeyValue struct {
-	Key   string `json:"key"`
+	// Key is the name.
+	Key string `json:"key"`
+	// Value is the value, with command operators.
 	Value string `json:"value"`
 }
 

@@ -36,7 +36,7 @@ func TestValidate(t *testing.T) {
 		}},
 		{Name: "schema first", Spec: from("{type: x, tcp: {address: \"\", format: {type: x}}, file: {path: a, format: {}}, openTelemetry: {}}, {}"), Want: []string{
 			p + "file.format.type: in body is required",
-			p + "openTelemetry.endpoint: in body should be at least 1 chars long",
+			p + "openTelemetry.endpoint: in body is required",
 			p + "tcp.address: in body should be at least 1 chars long",
 			p + "tcp.format.type: in body should be one of [Plain Json]",
 			p + "type: in body should be one of [Tcp File OpenTelemetry]",

@@ -26,9 +26,10 @@ func Apply(p *effect.Proxy, r *policy.Rules) error {
 		}
 	}
 	for _, b := range p.Backends {
-		if confs := r.ForService(b.Service, b.Section); len(confs) > 0 {
-			apply(b.Cluster, confs[0])
+		if b.External() {
+			continue
 		}
+		apply(b.Cluster, b.Conf(r))
 	}
 	return nil
 }

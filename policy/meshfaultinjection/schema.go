@@ -27,24 +27,24 @@ type Fault struct {
 
 // Abort answers at once.
 type Abort struct {
-	// HTTPStatus is the answer, 100 to 599.
-	HTTPStatus int32 `json:"httpStatus"`
+	// HTTPStatus are the answer, 100 to 599.
+	HTTPStatus int32 `json:"httpStatus" schema:"required"`
 	// Percentage of the requests, 0 to 100, a number or a decimal fraction in a string.
-	Percentage resource.IntOrString `json:"percentage"`
+	Percentage resource.IntOrString `json:"percentage" schema:"required"`
 }
 
 // Delay waits before the request goes on.
 type Delay struct {
 	// Value is how long; zero is allowed.
-	Value resource.Duration `json:"value"`
+	Value resource.Duration `json:"value" schema:"required"`
 	// Percentage of the requests, as in Abort.
-	Percentage resource.IntOrString `json:"percentage"`
+	Percentage resource.IntOrString `json:"percentage" schema:"required"`
 }
 
 // Bandwidth slows the response down.
 type Bandwidth struct {
 	// Limit is a number with its unit, see ParseLimit.
-	Limit string `json:"limit"`
+	Limit string `json:"limit" schema:"required"`
 	// Percentage of the requests, as in Abort.
-	Percentage resource.IntOrString `json:"percentage"`
+	Percentage resource.IntOrString `json:"percentage" schema:"required"`
 }

@@ -24,8 +24,13 @@ func TestValidate(t *testing.T) {
 		{Name: "from anywhere", Spec: "from: [{targetRef: {kind: Mesh}, default: {http: []}}]", Want: []string{"spec.from: must not be defined"}},
 		{Name: "to of sidecars", Spec: sidecars + "to: [{targetRef: {kind: Mesh}, default: {http: []}}]", Want: []string{"spec.to: must not be defined"}},
 		{Name: "client", Spec: sidecars + "from: [{targetRef: {kind: MeshExternalService, name: a}, default: {http: []}}]", Want: []string{"spec.from[0].targetRef.kind: value is not supported"}},
+		{Name: "missing", Spec: fault("{abort: {}, delay: {}, responseBandwidth: {}}"), Want: []string{
+			at + "abort.httpStatus: in body is required", at + "abort.percentage: in body is required",
+			at + "delay.percentage: in body is required", at + "delay.value: in body is required",
+			at + "responseBandwidth.limit: in body is required", at + "responseBandwidth.percentage: in body is required",
+		}},
 		{Name: "status", Spec: fault("{abort: {httpStatus: 600, percentage: 1}}"), Want: []string{at + "abort.httpStatus: must be in inclusive range [100, 599]"}},
-		{Name: "values", Spec: fault("{abort: {percentage: x}, delay: {value: -1s, percentage: 101}, responseBandwidth: {limit: '5', percentage: '-0.1'}}"), Want: []string{
+		{Name: "values", Spec: fault("{abort: {httpStatus: 0, percentage: x}, delay: {value: -1s, percentage: 101}, responseBandwidth: {limit: '5', percentage: '-0.1'}}"), Want: []string{
 			at + "abort.httpStatus: must be in inclusive range [100, 599]",
 			at + "abort.percentage: string must be a valid number",
 			at + "delay.value: must not be negative when defined",

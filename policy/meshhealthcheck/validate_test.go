@@ -31,7 +31,7 @@ func TestValidate(t *testing.T) {
 			p + "http.expectedStatuses[2]: must be in inclusive range [100, 599]",
 		}},
 		{Name: "panic threshold", Spec: to + "{healthyPanicThreshold: Inf, tcp: {}}}]", Want: []string{p + "healthyPanicThreshold: string must be a valid number"}},
-		{Name: "schema first", Spec: to + "{interval: 0s, http: {requestHeadersToAdd: {set: [{name: A, value: b}], add: [" + strings.Repeat("{name: a, value: b}, ", 16) + "{name: \"\"}]}}}}]", Want: []string{
+		{Name: "schema first", Spec: to + "{interval: 0s, http: {requestHeadersToAdd: {set: [{name: A, value: b}], add: [" + strings.Repeat("{name: a, value: b}, ", 16) + "{name: \"\", value: b}]}}}}]", Want: []string{
 			p + "http.requestHeadersToAdd.add: in body should have at most 16 items",
 			p + "http.requestHeadersToAdd.add[16].name: in body should be at least 1 chars long",
 			p + "http.requestHeadersToAdd.set[0].name: in body should match '^[a-z0-9!#$%&'*+\\-.^_\\x60|~]+$'",

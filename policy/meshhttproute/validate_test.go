@@ -47,17 +47,18 @@ func TestValidateTargetsAndMatches(t *testing.T) {
 		{Name: "expression", Spec: matching("{path: {type: RegularExpression, value: .*/}}")},
 		{Name: "twice", Spec: matching("{queryParams: [{type: Exact, name: q, value: a}, {type: Exact, name: r, value: b}, {type: RegularExpression, name: q, value: b}]}"), Want: []string{match + "queryParams[2].name: multiple entries for name q"}},
 		{Name: "no matches", Spec: rules("[{default: {}}, {matches: [], default: {}}]"), Want: []string{rule0 + "matches: in body is required", "spec.to[0].rules[1].matches: in body should have at least 1 items"}},
-		{Name: "schema", Spec: matching("{path: {type: prefix, value: \"\"}, method: get, queryParams: [{type: x}, {name: a}], headers: [{type: x, name: A}, {name: \"\"}, {name: " + strings.Repeat("a", 257) + "}]}"), Want: []string{
-			match + "path.type: in body should be one of [Exact PathPrefix RegularExpression]",
-			match + "path.value: in body should be at least 1 chars long",
-			match + "method: in body should be one of [CONNECT DELETE GET HEAD OPTIONS PATCH POST PUT TRACE]",
-			match + "queryParams[0].type: in body should be one of [Exact RegularExpression]",
-			match + "queryParams[0].name: in body should be at least 1 chars long",
-			match + "queryParams[1].type: in body is required",
-			match + "headers[0].type: in body should be one of [Exact Present RegularExpression Absent Prefix]",
+		{Name: "schema", Spec: matching("{path: {type: prefix, value: \"\"}, method: get, queryParams: [{type: x, value: a}, {name: a}], headers: [{type: x, name: A}, {name: \"\"}, {name: " + strings.Repeat("a", 257) + "}]}"), Want: []string{
 			match + "headers[0].name: in body should match '^[a-z0-9!#$%&'*+\\-.^_\\x60|~]+$'",
+			match + "headers[0].type: in body should be one of [Exact Present RegularExpression Absent Prefix]",
 			match + "headers[1].name: in body should be at least 1 chars long",
 			match + "headers[2].name: in body should be at most 256 chars long",
+			match + "method: in body should be one of [CONNECT DELETE GET HEAD OPTIONS PATCH POST PUT TRACE]",
+			match + "path.type: in body should be one of [Exact PathPrefix RegularExpression]",
+			match + "path.value: in body should be at least 1 chars long",
+			match + "queryParams[0].name: in body is required",
+			match + "queryParams[0].type: in body should be one of [Exact RegularExpression]",
+			match + "queryParams[1].type: in body is required",
+			match + "queryParams[1].value: in body is required",
 		}},
 	})
 }
@@ -78,7 +79,7 @@ func TestValidateFilters(t *testing.T) {
 			flt0 + "type: in body should be one of [RequestHeaderModifier ResponseHeaderModifier RequestRedirect URLRewrite RequestMirror]",
 			conf + "filters[1].type: in body is required",
 		}},
-		{Name: "headers twice", Spec: filter("{type: RequestHeaderModifier, requestHeaderModifier: {set: [{name: a}, {name: a}], add: [{name: a}, {name: b}, {name: b}], remove: [c, a, c]}}"), Want: []string{
+		{Name: "headers twice", Spec: filter("{type: RequestHeaderModifier, requestHeaderModifier: {set: [{name: a, value: v}, {name: a, value: v}], add: [{name: a, value: v}, {name: b, value: v}, {name: b, value: v}], remove: [c, a, c]}}"), Want: []string{
 			flt0 + "requestHeaderModifier.set[1].name: duplicate header name",
 			flt0 + "requestHeaderModifier.add[2].name: duplicate header name",
 			flt0 + "requestHeaderModifier.remove[2]: duplicate header name",

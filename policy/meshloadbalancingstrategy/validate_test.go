@@ -31,8 +31,14 @@ func TestValidate(t *testing.T) {
 			"spec.to[0].default.loadBalancer.maglev.tableSize: in body should be less than or equal to 5000011",
 		}},
 		{Name: "hash schema", Spec: lb("{type: RingHash, ringHash: {hashPolicies: [{type: Connection}, {}]}, maglev: {hashPolicies: [{type: Header, header: {}, cookie: {}, queryParameter: {}, filterState: {}}]}}"), Want: []string{
+			"spec.to[0].default.loadBalancer.maglev.hashPolicies[0].cookie.name: in body is required",
+			"spec.to[0].default.loadBalancer.maglev.hashPolicies[0].filterState.key: in body is required",
+			"spec.to[0].default.loadBalancer.maglev.hashPolicies[0].header.name: in body is required",
+			"spec.to[0].default.loadBalancer.maglev.hashPolicies[0].queryParameter.name: in body is required",
 			"spec.to[0].default.loadBalancer.ringHash.hashPolicies[0].type: " + types,
 			"spec.to[0].default.loadBalancer.ringHash.hashPolicies[1].type: in body is required",
+		}},
+		{Name: "empty names", Spec: lb("{type: Maglev, maglev: {hashPolicies: [{type: Header, header: {name: ''}, cookie: {name: ''}, queryParameter: {name: ''}, filterState: {key: ''}}]}}"), Want: []string{
 			"spec.to[0].default.loadBalancer.maglev.hashPolicies[0].header.name: in body should be at least 1 chars long",
 			"spec.to[0].default.loadBalancer.maglev.hashPolicies[0].cookie.name: in body should be at least 1 chars long",
 			"spec.to[0].default.loadBalancer.maglev.hashPolicies[0].queryParameter.name: in body should be at least 1 chars long",
@@ -50,11 +56,18 @@ func TestValidate(t *testing.T) {
 			"spec.to[0].default.localityAwareness.localZone.affinityTags[2].weight: must be greater than 0",
 			"spec.to[0].default.localityAwareness.localZone.affinityTags: all or none affinity tags should have weight",
 		}},
-		{Name: "failover", Spec: la("{crossZone: {failover: [{to: {type: Any, zones: [a]}}, {to: {type: None, zones: [a]}}, {to: {type: AnyExcept}}, {to: {}}]}}"), Want: []string{
+		{Name: "failover", Spec: la("{crossZone: {failover: [{to: {type: Any, zones: [a]}}, {to: {type: None, zones: [a]}}, {to: {type: AnyExcept}}, {to: {type: ''}}]}}"), Want: []string{
 			"spec.to[0].default.localityAwareness.crossZone.failover[0].to.zones: must be empty when type is Any",
 			"spec.to[0].default.localityAwareness.crossZone.failover[1].to.zones: must be empty when type is None",
 			"spec.to[0].default.localityAwareness.crossZone.failover[2].to.zones: must not be empty when type is AnyExcept",
 			"spec.to[0].default.localityAwareness.crossZone.failover[3].to.type: unrecognized type",
+		}},
+		{Name: "missing", Spec: la("{localZone: {affinityTags: [{}]}, crossZone: {failover: [{}, {from: {}, to: {}}], failoverThreshold: {}}}"), Want: []string{
+			"spec.to[0].default.localityAwareness.crossZone.failover[0].to: in body is required",
+			"spec.to[0].default.localityAwareness.crossZone.failover[1].from.zones: in body is required",
+			"spec.to[0].default.localityAwareness.crossZone.failover[1].to.type: in body is required",
+			"spec.to[0].default.localityAwareness.crossZone.failoverThreshold.percentage: in body is required",
+			"spec.to[0].default.localityAwareness.localZone.affinityTags[0].key: in body is required",
 		}},
 		{Name: "failover schema", Spec: la("{crossZone: {failover: [{to: {type: x}}]}}"), Want: []string{"spec.to[0].default.localityAwareness.crossZone.failover[0].to.type: in body should be one of [None Only Any AnyExcept]"}},
 		{Name: "threshold", Spec: la("{crossZone: {failoverThreshold: {percentage: \"100.1\"}}}"), Want: []string{"spec.to[0].default.localityAwareness.crossZone.failoverThreshold.percentage: must be in inclusive range [0.0, 100.0]"}},

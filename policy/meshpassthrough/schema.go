@@ -11,7 +11,7 @@ type Spec struct {
 // Conf holds the mode and what Matched lets through.
 type Conf struct {
 	// PassthroughMode is All, Matched or None; absent it is as Matched.
-	PassthroughMode string `json:"passthroughMode,omitempty"`
+	PassthroughMode string `json:"passthroughMode,omitempty" k8s:"None"`
 	// AppendMatch lists of several policies are joined.
 	AppendMatch []Match `json:"appendMatch,omitempty"`
 }
@@ -19,13 +19,13 @@ type Conf struct {
 // Match is a destination outside of the mesh.
 type Match struct {
 	// Type is Domain, IP or CIDR.
-	Type string `json:"type,omitempty"`
+	Type string `json:"type,omitempty" schema:"required"`
 	// Value is a name (which may begin with "*."), an address or a range, by Type.
-	Value string `json:"value,omitempty"`
+	Value string `json:"value,omitempty" schema:"required"`
 	// Port is the destination's; absent it is any.
 	Port *uint32 `json:"port,omitempty"`
 	// Protocol is tcp, tls, grpc, http or http2.
-	Protocol string `json:"protocol,omitempty"`
+	Protocol string `json:"protocol,omitempty" k8s:"tcp"`
 }
 
 // Values of Conf.PassthroughMode.

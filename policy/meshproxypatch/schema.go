@@ -42,7 +42,8 @@ type Change struct {
 // JSONPatch is one operation of RFC 6902.
 type JSONPatch struct {
 	// Op is add, remove, replace, move or copy.
-	Op   string `json:"op,omitempty"`
+	Op string `json:"op,omitempty"`
+	// Path is a JSON pointer into the resource.
 	Path string `json:"path,omitempty"`
 	// From belongs to move and copy.
 	From string `json:"from,omitempty"`
@@ -60,7 +61,8 @@ type Cluster struct {
 type ClusterMatch struct {
 	// Origin says who made the resource, such as "inbound" (contract effects-security.md §10).
 	Origin string `json:"origin,omitempty"`
-	Name   string `json:"name,omitempty"`
+	// Name is the cluster's.
+	Name string `json:"name,omitempty"`
 }
 
 // Listener changes listeners.
@@ -71,8 +73,10 @@ type Listener struct {
 
 // ListenerMatch selects listeners.
 type ListenerMatch struct {
+	// Origin says who made the listener.
 	Origin string `json:"origin,omitempty"`
-	Name   string `json:"name,omitempty"`
+	// Name is the listener's.
+	Name string `json:"name,omitempty"`
 	// Tags are those of the inbound behind the listener.
 	Tags map[string]string `json:"tags,omitempty"`
 }
@@ -88,8 +92,10 @@ type FilterMatch struct {
 	// Origin, ListenerName and ListenerTags select the listener.
 	Origin string `json:"origin,omitempty"`
 	// Name is the filter's.
-	Name         string            `json:"name,omitempty"`
-	ListenerName string            `json:"listenerName,omitempty"`
+	Name string `json:"name,omitempty"`
+	// ListenerName is the listener's.
+	ListenerName string `json:"listenerName,omitempty"`
+	// ListenerTags are those of the inbound behind the listener.
 	ListenerTags map[string]string `json:"listenerTags,omitempty"`
 }
 
@@ -102,8 +108,10 @@ type VirtualHost struct {
 // VirtualHostMatch selects virtual hosts.
 type VirtualHostMatch struct {
 	// Origin selects the listener.
-	Origin                 string `json:"origin,omitempty"`
-	Name                   string `json:"name,omitempty"`
+	Origin string `json:"origin,omitempty"`
+	// Name is the virtual host's.
+	Name string `json:"name,omitempty"`
+	// RouteConfigurationName is the route configuration's.
 	RouteConfigurationName string `json:"routeConfigurationName,omitempty"`
 }
 

@@ -13,6 +13,7 @@ type Spec struct {
 
 // Conf holds the limits; Local is required.
 type Conf struct {
+	// Local is the limits; every proxy counts for itself.
 	Local *Local `json:"local,omitempty"`
 }
 
@@ -24,28 +25,32 @@ type Local struct {
 
 // HTTP limits requests; without a RequestRate it limits nothing.
 type HTTP struct {
-	Disabled    *bool        `json:"disabled,omitempty"`
+	// Disabled switches the limit off.
+	Disabled *bool `json:"disabled,omitempty"`
+	// RequestRate is how many requests there may be.
 	RequestRate *Rate        `json:"requestRate,omitempty"`
 	OnRateLimit *OnRateLimit `json:"onRateLimit,omitempty"`
 }
 
 // TCP limits connections; without a ConnectionRate it limits nothing.
 type TCP struct {
-	Disabled       *bool `json:"disabled,omitempty"`
+	// Disabled switches the limit off.
+	Disabled *bool `json:"disabled,omitempty"`
+	// ConnectionRate is how many connections there may be.
 	ConnectionRate *Rate `json:"connectionRate,omitempty"`
 }
 
 // Rate is Num in each Interval.
 type Rate struct {
 	// Num is more than zero.
-	Num uint32 `json:"num"`
+	Num uint32 `json:"num" schema:"required"`
 	// Interval is more than MinInterval.
-	Interval resource.Duration `json:"interval"`
+	Interval resource.Duration `json:"interval" schema:"required"`
 }
 
 // OnRateLimit is the answer to a request over the limit.
 type OnRateLimit struct {
-	// Status is the HTTP status; absent or zero it is 429.
+	// Status are the HTTP status; absent or zero it is 429.
 	Status *uint32 `json:"status,omitempty"`
 	// Headers are those of the answer.
 	Headers *policy.HeaderModifier `json:"headers,omitempty"`

@@ -32,11 +32,7 @@ const (
 // effects-routing.md §7, §1.4).
 func Apply(p *effect.Proxy, r *policy.Rules) error {
 	for _, out := range p.Outbounds {
-		confs := r.ForService(out.Service, out.Section)
-		if len(confs) == 0 {
-			continue
-		}
-		conf, ok := confs[0].(*Conf)
+		conf, ok := out.Conf(r).(*Conf)
 		if !ok {
 			continue
 		}

@@ -20,30 +20,41 @@ type Conf struct {
 
 // TCP repeats the connection.
 type TCP struct {
+	// MaxConnectAttempt is the number of attempts to connect.
 	MaxConnectAttempt *uint32 `json:"maxConnectAttempt,omitempty"`
 }
 
 // HTTP repeats requests.
 type HTTP struct {
-	// NumRetries of zero switches retries off.
-	NumRetries         *uint32             `json:"numRetries,omitempty"`
-	PerTryTimeout      *resource.Duration  `json:"perTryTimeout,omitempty"`
-	BackOff            *BackOff            `json:"backOff,omitempty"`
+	// NumRetries is the number of further attempts; zero switches retries off.
+	NumRetries *uint32 `json:"numRetries,omitempty"`
+	// PerTryTimeout is the limit of each attempt, the request timeout when absent.
+	PerTryTimeout *resource.Duration `json:"perTryTimeout,omitempty"`
+	// BackOff is the pause between attempts.
+	BackOff *BackOff `json:"backOff,omitempty"`
+	// RateLimitedBackOff is the pause that the answer asks for.
 	RateLimitedBackOff *RateLimitedBackOff `json:"rateLimitedBackOff,omitempty"`
 	// RetryOn holds names (see HTTPConditions), "HttpMethod<Method>" and decimal HTTP statuses.
-	RetryOn                  []string        `json:"retryOn,omitempty"`
-	RetriableResponseHeaders []HeaderMatch   `json:"retriableResponseHeaders,omitempty"`
-	RetriableRequestHeaders  []HeaderMatch   `json:"retriableRequestHeaders,omitempty"`
-	HostSelection            []HostPredicate `json:"hostSelection,omitempty"`
-	HostSelectionMaxAttempts *int64          `json:"hostSelectionMaxAttempts,omitempty"`
+	RetryOn []string `json:"retryOn,omitempty"`
+	// RetriableResponseHeaders answers that are worth another attempt.
+	RetriableResponseHeaders []HeaderMatch `json:"retriableResponseHeaders,omitempty"`
+	// RetriableRequestHeaders are requests that may be repeated, all when absent.
+	RetriableRequestHeaders []HeaderMatch `json:"retriableRequestHeaders,omitempty"`
+	// HostSelection is the endpoints that further attempts leave out.
+	HostSelection []HostPredicate `json:"hostSelection,omitempty"`
+	// HostSelectionMaxAttempts are how often another endpoint is looked for.
+	HostSelectionMaxAttempts *int64 `json:"hostSelectionMaxAttempts,omitempty"`
 }
 
 // GRPC repeats calls.
 type GRPC struct {
-	// NumRetries of zero switches retries off.
-	NumRetries         *uint32             `json:"numRetries,omitempty"`
-	PerTryTimeout      *resource.Duration  `json:"perTryTimeout,omitempty"`
-	BackOff            *BackOff            `json:"backOff,omitempty"`
+	// NumRetries is the number of further attempts; zero switches retries off.
+	NumRetries *uint32 `json:"numRetries,omitempty"`
+	// PerTryTimeout is the limit of each attempt.
+	PerTryTimeout *resource.Duration `json:"perTryTimeout,omitempty"`
+	// BackOff is the pause between attempts.
+	BackOff *BackOff `json:"backOff,omitempty"`
+	// RateLimitedBackOff is the pause that the answer asks for.
 	RateLimitedBackOff *RateLimitedBackOff `json:"rateLimitedBackOff,omitempty"`
 	// RetryOn holds names of GRPCConditions.
 	RetryOn []string `json:"retryOn,omitempty"`
@@ -51,37 +62,46 @@ type GRPC struct {
 
 // BackOff is the pause between tries; it doubles from BaseInterval up to MaxInterval.
 type BackOff struct {
-	BaseInterval *resource.Duration `json:"baseInterval,omitempty"`
-	MaxInterval  *resource.Duration `json:"maxInterval,omitempty"`
+	// BaseInterval is the first pause.
+	BaseInterval *resource.Duration `json:"baseInterval,omitempty" k8s:"25ms"`
+	// MaxInterval is the longest pause, ten times the first when absent.
+	MaxInterval *resource.Duration `json:"maxInterval,omitempty"`
 }
 
 // RateLimitedBackOff takes the pause from a header of the answer.
 type RateLimitedBackOff struct {
-	ResetHeaders []ResetHeader      `json:"resetHeaders,omitempty"`
-	MaxInterval  *resource.Duration `json:"maxInterval,omitempty"`
+	// ResetHeaders are headers of the answer that tell the pause.
+	ResetHeaders []ResetHeader `json:"resetHeaders,omitempty"`
+	// MaxInterval is the longest pause that is kept.
+	MaxInterval *resource.Duration `json:"maxInterval,omitempty" k8s:"300s"`
 }
 
 // ResetHeader names a header and how to read it: Seconds or UnixTimestamp.
 type ResetHeader struct {
-	Name   string `json:"name"`
-	Format string `json:"format"`
+	// Name is the header, in lower case.
+	Name string `json:"name" schema:"required"`
+	// Format is Seconds or UnixTimestamp.
+	Format string `json:"format" schema:"required"`
 }
 
 // HeaderMatch matches a header; Type is Exact (also when empty), Present, RegularExpression, Absent or Prefix.
 type HeaderMatch struct {
-	Type  string `json:"type,omitempty"`
-	Name  string `json:"name"`
+	// Type is how the value is compared: Exact (also when empty), Present, RegularExpression, Absent or Prefix.
+	Type string `json:"type,omitempty" k8s:"Exact"`
+	// Name is the header, in lower case.
+	Name string `json:"name" schema:"required"`
+	// Value is what its value is compared with.
 	Value string `json:"value,omitempty"`
 }
 
 // HostPredicate says which endpoint not to try again.
 type HostPredicate struct {
 	// Predicate is OmitPreviousHosts, OmitHostsWithTags or OmitPreviousPriorities.
-	Predicate string `json:"predicate"`
+	Predicate string `json:"predicate" schema:"required"`
 	// Tags belong to OmitHostsWithTags.
 	Tags map[string]string `json:"tags,omitempty"`
 	// UpdateFrequency belongs to OmitPreviousPriorities.
-	UpdateFrequency int32 `json:"updateFrequency,omitempty"`
+	UpdateFrequency int32 `json:"updateFrequency,omitempty" k8s:"2"`
 }
 
 // Values of the enumerations.

@@ -5,14 +5,18 @@ import "github.com/kuma-dp/kuma-dp/policy"
 
 // Spec is the body of a MeshTCPRoute.
 type Spec struct {
+	// TargetRef is the proxies whose connections are routed, the whole mesh when absent.
 	TargetRef *policy.TargetRef `json:"targetRef,omitempty"`
-	To        []To              `json:"to,omitempty"`
+	// To is rules by destination.
+	To []To `json:"to,omitempty"`
 }
 
 // To is a destination with its rule, at most one.
 type To struct {
-	TargetRef policy.TargetRef `json:"targetRef"`
-	Rules     []Rule           `json:"rules,omitzero"`
+	// TargetRef is the destination that the connections were made for.
+	TargetRef policy.TargetRef `json:"targetRef" schema:"required"`
+	// Rules are at most one; without it connections go to the destination.
+	Rules []Rule `json:"rules,omitzero"`
 }
 
 // Conf is what an item says, and what the items of several policies are merged into. It has one rule: rules without
@@ -23,11 +27,13 @@ type Conf struct {
 
 // Rule takes all connections.
 type Rule struct {
-	Default RuleConf `json:"default"`
+	// Default is what happens to connections.
+	Default RuleConf `json:"default" schema:"required"`
 }
 
 // RuleConf says where connections go.
 type RuleConf struct {
+	// BackendRefs are where connections go, by their shares.
 	BackendRefs []policy.BackendRef `json:"backendRefs,omitzero"`
 }
 

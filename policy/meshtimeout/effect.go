@@ -22,7 +22,7 @@ const (
 )
 
 // Apply writes timeouts into every inbound, outbound and cluster as soon as one MeshTimeout is effective on the proxy,
-// also into those that no policy names (contract effects-routing.md §6).
+// also into those that no policy names, but for outbounds by tags (contract effects-routing.md §6).
 func Apply(p *effect.Proxy, r *policy.Rules) error {
 	if !effect.Effective(r) {
 		return nil
@@ -36,21 +36,43 @@ func Apply(p *effect.Proxy, r *policy.Rules) error {
 		conf.cluster(in.Cluster, in.Protocol)
 	}
 	for _, out := range p.Outbounds {
-		confOf(r, out.Service, out.Section).listener(out.Listener, out.Protocol)
+		conf, known := out.Conf(r).(*Conf)
+		switch {
+		case known:
+			conf.listener(out.Listener, out.Protocol)
+		case out.LegacyService != "":
+			onlyIdle(out.Listener)
+		default:
+			(&Conf{}).listener(out.Listener, out.Protocol)
+		}
 	}
 	for _, b := range p.Backends {
-		confOf(r, b.Service, b.Section).cluster(b.Cluster, b.Protocol)
+		conf, known := b.Conf(r).(*Conf)
+		switch {
+		case known:
+			conf.cluster(b.Cluster, b.Protocol)
+		case b.LegacyService == "":
+			(&Conf{}).cluster(b.Cluster, b.Protocol)
+		}
 	}
 	return nil
 }
 
-func confOf(r *policy.Rules, service resource.Key, section string) *Conf {
-	if confs := r.ForService(service, section); len(confs) > 0 {
-		if c, ok := confs[0].(*Conf); ok {
-			return c
+// onlyIdle is all that is written into an outbound by tags for which there is no rule (contract effects-routing.md §6.3).
+func onlyIdle(l *effect.Listener) {
+	for _, chain := range l.Chains {
+		if h := chain.HCM(); h != nil {
+			noIdle(h)
 		}
 	}
-	return &Conf{}
+}
+
+// noIdle ends the listener's limit for idle connections: the cluster has it.
+func noIdle(h *effect.HCM) {
+	if h.CommonHttpProtocolOptions == nil {
+		h.CommonHttpProtocolOptions = &corev3.HttpProtocolOptions{}
+	}
+	h.CommonHttpProtocolOptions.IdleTimeout = durationpb.New(0)
 }
 
 func (c *Conf) http() HTTP {
@@ -80,11 +102,7 @@ func (c *Conf) listener(l *effect.Listener, protocol string) {
 			continue
 		}
 		http := c.http()
-		if h.CommonHttpProtocolOptions == nil {
-			h.CommonHttpProtocolOptions = &corev3.HttpProtocolOptions{}
-		}
-		// The limit for idle connections is the cluster's; the listener has none.
-		h.CommonHttpProtocolOptions.IdleTimeout = durationpb.New(0)
+		noIdle(h)
 		h.RequestHeadersTimeout = or(http.RequestHeadersTimeout, 0)
 		h.RouteActions(func(_ *routev3.Route, a *routev3.RouteAction) {
 			a.Timeout = or(http.RequestTimeout, defaultRequest)

@@ -22,9 +22,14 @@ type Conf struct {
 
 // HTTP holds the limits of HTTP traffic.
 type HTTP struct {
-	RequestTimeout        *resource.Duration `json:"requestTimeout,omitempty"`
-	StreamIdleTimeout     *resource.Duration `json:"streamIdleTimeout,omitempty"`
-	MaxStreamDuration     *resource.Duration `json:"maxStreamDuration,omitempty"`
+	// RequestTimeout is how long a request may take until the whole answer is there.
+	RequestTimeout *resource.Duration `json:"requestTimeout,omitempty"`
+	// StreamIdleTimeout is how long a stream may stay without bytes.
+	StreamIdleTimeout *resource.Duration `json:"streamIdleTimeout,omitempty"`
+	// MaxStreamDuration is how long a stream may live.
+	MaxStreamDuration *resource.Duration `json:"maxStreamDuration,omitempty"`
+	// MaxConnectionDuration is how long a connection may live.
 	MaxConnectionDuration *resource.Duration `json:"maxConnectionDuration,omitempty"`
+	// RequestHeadersTimeout is how long the request's headers may take.
 	RequestHeadersTimeout *resource.Duration `json:"requestHeadersTimeout,omitempty"`
 }

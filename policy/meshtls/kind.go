@@ -17,6 +17,7 @@ func Kind() policy.Kind {
 			Policy:       &resource.PolicyTraits{HasFrom: true, TargetRef: true},
 			NewSpec:      func() resource.Spec { return &Spec{} },
 		},
-		NewConf: func() any { return &Conf{} },
+		NewConf:  func() any { return &Conf{} },
+		NoShadow: true,
 	}
 }

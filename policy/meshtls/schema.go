@@ -13,7 +13,7 @@ type Spec struct {
 type Conf struct {
 	// Mode is Strict or Permissive; empty leaves it to the mesh's backend.
 	Mode string `json:"mode,omitempty"`
-	// TLSVersion and TLSCiphers hold for the whole mesh only.
+	// TLSVersion bounds the version; it is for a policy of the whole mesh only.
 	TLSVersion *Version `json:"tlsVersion,omitempty"`
 	// TLSCiphers holds names of Ciphers, in the order of preference. They need a TLSVersion to have an effect.
 	TLSCiphers []string `json:"tlsCiphers,omitempty"`
@@ -21,8 +21,10 @@ type Conf struct {
 
 // Version bounds the TLS version; both ends are names of Versions, or empty.
 type Version struct {
-	Min string `json:"min,omitempty"`
-	Max string `json:"max,omitempty"`
+	// Min is the oldest version that is spoken.
+	Min string `json:"min,omitempty" k8s:"TLSAuto"`
+	// Max is the newest one.
+	Max string `json:"max,omitempty" k8s:"TLSAuto"`
 }
 
 // Values of Conf.Mode.

@@ -2,6 +2,7 @@
 package policytest
 
 import (
+	"errors"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -24,11 +25,16 @@ func Validate(t *testing.T, kind policy.Kind, cases []Case) {
 	for _, c := range cases {
 		t.Run(c.Name, func(t *testing.T) {
 			r, err := registry.DecodeYAML([]byte("{type: " + string(kind.Descriptor.Kind) + ", mesh: m, name: p, spec: {" + c.Spec + "}}"))
-			if err != nil {
+			var faults []resource.Violation
+			if wrong, ok := errors.AsType[*resource.DecodeError](err); ok {
+				faults = wrong.Faults
+			} else if err != nil {
 				t.Fatal(err)
+			} else {
+				faults = resource.Validate(r)
 			}
 			var got []string
-			for _, f := range resource.Validate(r) {
+			for _, f := range faults {
 				got = append(got, f.Field+": "+f.Reason)
 			}
 			if diff := cmp.Diff(c.Want, got); diff != "" {

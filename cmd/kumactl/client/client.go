@@ -9,12 +9,17 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
+	"mime"
 	"net/http"
 	"net/url"
 	"os"
 	"strings"
 	"time"
 )
+
+// maxText is how much of an answer that is no error of ours is shown.
+const maxText = 300
 
 // maxAnswer bounds what a control plane may send: far above the largest page.
 const maxAnswer = 256 << 20
@@ -23,10 +28,12 @@ const maxAnswer = 256 << 20
 type Client struct {
 	server APIServer
 	http   *http.Client
+	log    *slog.Logger
 }
 
-// New returns a client. timeout bounds every request.
-func New(server APIServer, timeout time.Duration) (*Client, error) {
+// New returns a client. timeout bounds every request, 0 does not. log hears of every request, at debug, but of no
+// header or body, which may hold secrets.
+func New(server APIServer, timeout time.Duration, log *slog.Logger) (*Client, error) {
 	u, err := CheckURL(server.URL)
 	if err != nil {
 		return nil, err
@@ -54,7 +61,7 @@ func New(server APIServer, timeout time.Duration) (*Client, error) {
 		config.Certificates = []tls.Certificate{pair}
 	}
 	transport := &http.Transport{TLSClientConfig: config, Proxy: http.ProxyFromEnvironment, ForceAttemptHTTP2: true, DisableKeepAlives: false}
-	return &Client{server: server, http: &http.Client{
+	return &Client{server: server, log: log, http: &http.Client{
 		Transport: transport, Timeout: timeout,
 		// A redirect could carry the token to another host.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
@@ -121,14 +128,20 @@ func (c *Client) Do(ctx context.Context, method string, path []string, query url
 	if t := c.server.AuthConf["token"]; t != "" {
 		req.Header.Set("Authorization", "Bearer "+t)
 	}
+	start := time.Now()
 	resp, err := c.http.Do(req)
 	if err != nil {
+		c.log.DebugContext(ctx, "request failed", "method", method, "url", target, "took", time.Since(start))
 		if u, ok := errors.AsType[*url.Error](err); ok {
 			err = u.Err
+		}
+		if _, untrusted := errors.AsType[*tls.CertificateVerificationError](err); untrusted {
+			err = fmt.Errorf("%w: name its authority with `kumactl config control-planes add --ca-cert-file`", err)
 		}
 		return nil, fmt.Errorf("connect to the control plane at %s: %w", c.server.URL, err)
 	}
 	defer resp.Body.Close()
+	c.log.DebugContext(ctx, "request", "method", method, "url", target, "status", resp.StatusCode, "took", time.Since(start))
 	answer, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
 	if err != nil {
 		return nil, fmt.Errorf("read the answer of %s: %w", c.server.URL, err)
@@ -154,7 +167,11 @@ func refusal(resp *http.Response, answer []byte) error {
 		} `json:"causes"`
 	}
 	if json.Unmarshal(answer, &body) != nil || body.Title == "" {
-		return &Error{Status: resp.StatusCode, Title: "the control plane answered " + resp.Status}
+		e := &Error{Status: resp.StatusCode, Title: "the control plane answered " + resp.Status}
+		if mime, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type")); mime == "text/plain" {
+			e.Detail = strings.TrimSpace(string(answer[:min(len(answer), maxText)]))
+		}
+		return e
 	}
 	e := &Error{Status: resp.StatusCode, Title: body.Title, Detail: body.Detail, Invalid: body.Invalid}
 	if e.Detail == "" {

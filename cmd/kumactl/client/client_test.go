@@ -1,6 +1,7 @@
 package client
 
 import (
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -11,7 +12,7 @@ import (
 
 func dial(t *testing.T, s APIServer) *Client {
 	t.Helper()
-	c, err := New(s, 10*time.Second)
+	c, err := New(s, 10*time.Second, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -41,7 +42,7 @@ func TestVerify(t *testing.T) {
 		_, _ = w.Write([]byte(`{"product":"Kuma","version":"1"}`))
 	}))
 	defer s.Close()
-	if _, err := dial(t, APIServer{URL: s.URL}).Index(t.Context()); err == nil || !strings.Contains(err.Error(), "certificate") {
+	if _, err := dial(t, APIServer{URL: s.URL}).Index(t.Context()); err == nil || !strings.Contains(err.Error(), "certificate") || !strings.Contains(err.Error(), "--ca-cert-file") {
 		t.Errorf("got %v", err)
 	}
 	if _, err := dial(t, APIServer{URL: s.URL, SkipVerify: true}).Index(t.Context()); err != nil {
@@ -53,7 +54,8 @@ func TestRefusal(t *testing.T) {
 	for body, want := range map[string]string{
 		`{"title":"T","detail":"D","invalid_parameters":[{"field":"a","reason":"b"},{"field":"c","reason":"d"}]}`: "T (D): a b; c d",
 		`{"title":"T","details":"old","causes":[{"field":"a","message":"b"}]}`:                                    "T (old): a b",
-		`<html>`: "the control plane answered 400 Bad Request",
+		`<html>`:    "the control plane answered 400 Bad Request",
+		"no\nroute": "the control plane answered 400 Bad Request (no\nroute)",
 	} {
 		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			w.WriteHeader(http.StatusBadRequest)
@@ -79,7 +81,7 @@ func TestPathEscape(t *testing.T) {
 
 func TestCheckURL(t *testing.T) {
 	for _, u := range []string{"", "localhost:5681", "ftp://x", "http://", "http://u:p@x", "http://x?a", "http://x#a"} {
-		if _, err := New(APIServer{URL: u}, time.Second); err == nil {
+		if _, err := New(APIServer{URL: u}, time.Second, slog.New(slog.DiscardHandler)); err == nil {
 			t.Errorf("%q was accepted", u)
 		}
 	}

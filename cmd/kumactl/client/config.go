@@ -6,12 +6,15 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
 
 	"sigs.k8s.io/yaml"
+
+	"github.com/kuma-dp/kuma-dp/internal/yamljson"
 )
 
 // DefaultAddress is the control plane of this host.
@@ -81,7 +84,7 @@ func Load(path string) (*Config, error) {
 		return nil, fmt.Errorf("read configuration: %w", err)
 	}
 	c := new(Config)
-	if err := yaml.Unmarshal(b, c); err != nil {
+	if err := yamljson.Unmarshal(b, c); err != nil {
 		return nil, fmt.Errorf("read configuration %s: it is not the YAML of kumactl", path) // the cause may quote a token
 	}
 	return c, nil
@@ -94,6 +97,24 @@ func Default() *Config {
 		ControlPlanes:  []ControlPlane{{Name: "local", Coordinates: Coordinates{APIServer{URL: DefaultAddress}}}},
 		CurrentContext: "local",
 	}
+}
+
+// Redacted returns a copy without the values that let somebody in: those of authConf and of headers.
+func (c *Config) Redacted() *Config {
+	out := *c
+	out.ControlPlanes = slices.Clone(c.ControlPlanes)
+	for i := range out.ControlPlanes {
+		s := &out.ControlPlanes[i].Coordinates.APIServer
+		s.AuthConf = maps.Clone(s.AuthConf)
+		for key := range s.AuthConf {
+			s.AuthConf[key] = "REDACTED"
+		}
+		s.Headers = slices.Clone(s.Headers)
+		for j := range s.Headers {
+			s.Headers[j].Value = "REDACTED"
+		}
+	}
+	return &out
 }
 
 // Save replaces the file in one step. Only its owner can read it, since it may hold tokens.

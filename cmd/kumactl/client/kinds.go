@@ -17,6 +17,12 @@ type Kind struct {
 	ReadOnly bool   `json:"readOnly"`
 	Singular string `json:"singularDisplayName"`
 	Plural   string `json:"pluralDisplayName"`
+	// Federation tells that a zone's resources of this kind move to the global control plane when the zone is federated.
+	Federation bool `json:"includeInFederation"`
+	// Policy is nil for kinds that are no policies.
+	Policy *struct {
+		TargetRef bool `json:"isTargetRef"`
+	} `json:"policy"`
 }
 
 // Kinds are all of a control plane.

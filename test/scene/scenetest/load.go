@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"strconv"
@@ -26,7 +27,7 @@ const (
 	backend     = "backend.svc.mesh.local"
 )
 
-// Load sends requests for backend from a workload's host, by its virtual IP, all the time.
+// Load sends requests for one name, backend's if not told otherwise, from a workload's host, by its virtual IP, all the time.
 type Load struct {
 	// Sent counts answered requests, Failed those that were not answered 200, and Denied those answered 403 among them.
 	Sent, Failed, Denied atomic.Int64
@@ -40,7 +41,13 @@ type Load struct {
 // StartLoad begins; the load ends with Stop, or with the test.
 func StartLoad(t *testing.T, w *scene.Workload) *Load {
 	t.Helper()
-	url := "http://" + net.JoinHostPort(Resolve(t, w, backend), strconv.Itoa(scene.AppPort))
+	return StartLoadTo(t, w, backend, scene.AppPort)
+}
+
+// StartLoadTo is StartLoad for another name and port.
+func StartLoadTo(t *testing.T, w *scene.Workload, name string, port int) *Load {
+	t.Helper()
+	url := "http://" + net.JoinHostPort(Resolve(t, w, name), strconv.Itoa(port))
 	c, cancel := context.WithCancel(t.Context())
 	l := &Load{t: t, cancel: cancel}
 	client := scene.HTTPClient(w.Host)
@@ -63,7 +70,10 @@ func (l *Load) one(c context.Context, client *http.Client, url string) {
 	}
 	resp, err := client.Do(req)
 	if err == nil {
-		_ = resp.Body.Close() // nothing more is read
+		// Read to the end, so that the connection is kept: a new one for each request runs into limits of the kernel's
+		// redirection, which are not what is asked about.
+		_, _ = io.Copy(io.Discard, resp.Body)
+		_ = resp.Body.Close()
 		if resp.StatusCode == http.StatusForbidden {
 			l.Denied.Add(1)
 		}

@@ -1,0 +1,165 @@
+package xds
+
+import (
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
+	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
+	"google.golang.org/protobuf/types/known/wrapperspb"
+
+	"github.com/kuma-dp/kuma-dp/controlplane/topology"
+	"github.com/kuma-dp/kuma-dp/policy/effect"
+	"github.com/kuma-dp/kuma-dp/resource"
+)
+
+// tagExternalName tells the endpoints of ExternalServices with TLS apart.
+const tagExternalName = "kuma.io/external-service-name"
+
+// legacyExternal makes the outbound and the cluster of a kuma.io/service that is outside of the mesh (contract
+// effects-routing.md §2.4): through the egress, or straight there. It returns whether the cluster speaks mTLS.
+func (w *work) legacyExternal(o topology.LegacyOutbound, done bool) (secured bool, err error) {
+	protocol := externalProtocol(o.Service)
+	ob := effect.NewLegacyOutbound(w.env, o.Address, o.Port, o.Tags, protocol)
+	for _, chain := range ob.Listener.Chains {
+		if h := chain.HCM(); h != nil {
+			h.RouteActions(func(_ *routev3.Route, a *routev3.RouteAction) {
+				a.HostRewriteSpecifier = &routev3.RouteAction_AutoHostRewrite{AutoHostRewrite: wrapperspb.Bool(true)}
+			})
+		}
+	}
+	w.proxy.Outbounds = append(w.proxy.Outbounds, ob)
+	w.finish = append(w.finish, func() error { return w.b.addListener(effect.OriginOutbound, ob.Listener) })
+	if done {
+		return false, nil
+	}
+	be := effect.NewLegacyBackend(w.env, o.Tags, protocol, true)
+	if w.in.Mesh.ThroughEgress(o.Service) {
+		be.Cluster.HTTP = effect.ExternalHTTP(protocol)
+		be.Cluster.TLS = effect.UpstreamTLS(w.env.Mesh, effect.LegacySNI(w.env.Mesh, o.Tags), []string{"zone-egress"})
+	} else if be.Cluster, err = externalCluster(w.in.Mesh, be.Destination, o, protocol); err != nil {
+		return false, err
+	}
+	w.proxy.Backends = append(w.proxy.Backends, be)
+	w.finish = append(w.finish, func() error { return w.b.addCluster(effect.OriginOutbound, be.Cluster) })
+	return be.Cluster.TLS != nil, nil
+}
+
+// externalProtocol is what all ExternalServices of a name speak.
+func externalProtocol(s *topology.LegacyService) string {
+	protocol := ""
+	for i, r := range s.External {
+		p := resource.SpecOf[*resource.ExternalService](r).Tags[resource.TagProtocol]
+		if i == 0 {
+			protocol = p
+		}
+		protocol = effect.CommonProtocol(protocol, p)
+	}
+	return protocol
+}
+
+// externalCluster goes straight to the ExternalServices that have the tags of an outbound.
+func externalCluster(mesh *topology.Mesh, name string, o topology.LegacyOutbound, protocol string) (*effect.Cluster, error) {
+	var endpoints []effect.ExternalEndpoint
+	var matches []effect.TLSMatch
+	for _, r := range o.Service.External {
+		spec := resource.SpecOf[*resource.ExternalService](r)
+		host, port := spec.HostPort()
+		if port == 0 || !having1(spec.Tags, o.Tags) {
+			continue
+		}
+		tags := maps.Clone(spec.Tags)
+		delete(tags, resource.TagService)
+		if spec.TLS().Enabled {
+			tags[tagExternalName] = r.Name
+			ctx, err := legacyContext(mesh, spec.TLS(), host)
+			if err != nil {
+				return nil, fmt.Errorf("ExternalService %s: %w", r.Name, err)
+			}
+			matches = append(matches, effect.TLSMatch{Name: host, Tags: tags, TLS: ctx})
+		}
+		endpoints = append(endpoints, effect.ExternalEndpoint{Address: host, Port: port, Tags: tags, Zone: spec.Tags[resource.TagZone]})
+	}
+	c := effect.NewExternalCluster(name, protocol, endpoints)
+	c.TLSMatches = matches
+	return c, nil
+}
+
+func having1(have, want map[string]string) bool {
+	for k, v := range want {
+		if have[k] != v {
+			return false
+		}
+	}
+	return true
+}
+
+// legacyContext checks the certificate of the outside only against an authority that is given, as 2.9 does.
+func legacyContext(mesh *topology.Mesh, t *resource.ExternalServiceTLS, host string) (*tlsv3.UpstreamTlsContext, error) {
+	ctx := &tlsv3.UpstreamTlsContext{AllowRenegotiation: t.AllowRenegotiation}
+	name := host
+	if t.ServerName != nil {
+		name = *t.ServerName
+	}
+	address, err := netip.ParseAddr(name)
+	if err != nil {
+		ctx.Sni = name
+	}
+	common := &tlsv3.CommonTlsContext{}
+	if t.ClientCert != nil && t.ClientKey != nil {
+		cert, err := dataOf(mesh, t.ClientCert)
+		if err != nil {
+			return nil, fmt.Errorf("client certificate: %w", err)
+		}
+		key, err := dataOf(mesh, t.ClientKey)
+		if err != nil {
+			return nil, fmt.Errorf("client key: %w", err)
+		}
+		common.TlsCertificates = []*tlsv3.TlsCertificate{{CertificateChain: inline(cert), PrivateKey: inline(key)}}
+		ctx.CommonTlsContext = common
+	}
+	if t.CACert == nil {
+		return ctx, nil
+	}
+	ca, err := dataOf(mesh, t.CACert)
+	if err != nil {
+		return nil, fmt.Errorf("certificate authority: %w", err)
+	}
+	check := &tlsv3.CertificateValidationContext{TrustedCa: inline(ca)}
+	if !t.SkipHostnameVerify {
+		san := &tlsv3.SubjectAltNameMatcher{
+			SanType: tlsv3.SubjectAltNameMatcher_DNS,
+			Matcher: &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_Exact{Exact: name}},
+		}
+		if address.IsValid() {
+			san.SanType = tlsv3.SubjectAltNameMatcher_IP_ADDRESS
+		}
+		check.MatchTypedSubjectAltNames = []*tlsv3.SubjectAltNameMatcher{san}
+	}
+	common.ValidationContextType = &tlsv3.CommonTlsContext_ValidationContext{ValidationContext: check}
+	ctx.CommonTlsContext = common
+	return ctx, nil
+}
+
+// addHostNames adds the names outside of services that have an address in the mesh (contract dns.md §2.4), so that a
+// workload which uses the real name comes by here too.
+func addHostNames(names map[string][]string, outbounds []topology.LegacyOutbound) {
+	for _, o := range outbounds {
+		if o.Service == nil {
+			continue
+		}
+		for _, r := range o.Service.External {
+			spec := resource.SpecOf[*resource.ExternalService](r)
+			host, port := spec.HostPort()
+			if _, err := netip.ParseAddr(host); err == nil || port != o.Port || o.Address != o.Service.VIP || spec.Networking.DisableHostDNSEntry || !IsDomain(host) {
+				continue
+			}
+			if !slices.Contains(names[host], o.Address) {
+				names[host] = append(names[host], o.Address)
+			}
+		}
+	}
+}
