@@ -15,6 +15,7 @@ import (
 	"github.com/kuma-dp/kuma-dp/agent/admin"
 	"github.com/kuma-dp/kuma-dp/agent/envoy"
 	"github.com/kuma-dp/kuma-dp/agent/identity"
+	"github.com/kuma-dp/kuma-dp/agent/metrics"
 	"github.com/kuma-dp/kuma-dp/agent/relay"
 	"github.com/kuma-dp/kuma-dp/bootstrap"
 	"github.com/kuma-dp/kuma-dp/dns"
@@ -32,6 +33,7 @@ type parts struct {
 	identity *identity.Source // nil for zone proxies
 	resolver *dns.Server      // nil without DNS
 	ready    *readiness       // without a listener when there is no port
+	metrics  *metrics.Hijacker
 	members  []group.Member
 }
 
@@ -176,7 +178,7 @@ func (a *Agent) buildRelay(p *parts, boot *relay.Bootstrap, socketPath string) e
 	token := a.cfg.DataplaneRuntime.source()
 	cfg := relay.Config{
 		SocketPath: socketPath, Upstream: p.upstream, Token: token, IdentitySecret: a.identitySecret(),
-		IdentityWanted: func() { p.identity.Wanted() }, Log: a.log.With("component", "relay"),
+		IdentityWanted: func() { p.identity.Wanted() }, Observability: p.metrics.Configure, Log: a.log.With("component", "relay"),
 	}
 	if p.resolver != nil {
 		cfg.DNS = func(records []relay.DNSRecord) { p.resolver.SetTable(table(records)) }

@@ -35,10 +35,9 @@ func (a *Agent) buildServices(p *parts, dir *workdir, boot *relay.Bootstrap, ans
 		return err
 	}
 	cfg := metrics.Config{
-		Path:        bootstrap.SocketPath(dir.sockets, "kuma-mh-"+dp.Name+"-"+dp.Mesh),
-		DynamicPath: bootstrap.SocketPath(dir.sockets, "kuma-mesh-metric-config"),
-		Address:     answer.Sidecar.Networking.Address,
-		Envoy:       stats(boot),
+		Path:    bootstrap.SocketPath(dir.sockets, "kuma-mh-"+dp.Name+"-"+dp.Mesh),
+		Address: answer.Sidecar.Networking.Address,
+		Envoy:   stats(boot),
 		Labels: map[string]string{
 			"mesh": dp.Mesh, "dataplane": dp.Name, "service": boot.NodeCluster,
 			"otel_scope_name": "kuma", "otel_scope_version": version.Version,
@@ -55,6 +54,7 @@ func (a *Agent) buildServices(p *parts, dir *workdir, boot *relay.Bootstrap, ans
 	if err != nil {
 		return err
 	}
+	p.metrics = page
 	p.members = append(p.members,
 		group.Member{Name: "access log", Run: logs.Run},
 		group.Member{Name: "metrics", Run: page.Run})

@@ -285,11 +285,14 @@ type MultizoneConfig struct {
 	} `json:"zone"`
 }
 
-// PoliciesConfig is our own: 2.9 computes roles on Kubernetes only.
+// PoliciesConfig is how policies are read. The keys are our own: 2.9 computes roles on Kubernetes only.
 type PoliciesConfig struct {
 	// ComputeRole gives every policy of this zone the label kuma.io/policy-role that follows from its namespace, the label
 	// k8s.kuma.io/namespace, and what it says; one that a client wrote is replaced.
 	ComputeRole bool `json:"computeRole" envconfig:"kuma_policies_compute_role"`
+	// DisableCliques groups the items of `from` as Kuma did before 2.9.13 (contract policies.md §4.5). The variable is that of
+	// 2.9, which has no key for it in the file.
+	DisableCliques bool `json:"disableCliques" envconfig:"kuma_mesh_traffic_permission_disable_cliques_algorithm"`
 }
 
 // StoreConfig is where resources are kept.

@@ -27,6 +27,7 @@ var ours = map[string]bool{
 	"apiServer.gui.enabled":           true,
 	"apiServer.hardened":              true,
 	"policies.computeRole":            true,
+	"policies.disableCliques":         true,
 	"interCp.catalog.instanceAddress": true, "multizone.zone.name": true, // of the machine
 	"store.bolt": true, "store.type": true, "store.cache.enabled": true,
 	"general.workDir": true, "runtime.kubernetes.injector.ebpf.programsSourcePath": true,

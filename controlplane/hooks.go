@@ -71,25 +71,37 @@ func (c *ControlPlane) warnWithoutEffect(stored *resource.Resource) {
 	}
 }
 
-// beforePut guards what a resource means beside others.
-func (p *parts) beforePut(ctx context.Context, old, next *resource.Resource) ([]resource.Violation, error) {
+// check guards what a resource means beside others. It changes nothing.
+func (p *parts) check(_ context.Context, old, next *resource.Resource) ([]resource.Violation, error) {
+	_, faults := p.authorities(old, next)
+	return faults, nil
+}
+
+// authorities returns what must be stored before a Mesh is, or why it cannot be.
+func (p *parts) authorities(old, next *resource.Resource) ([]store.Op, []resource.Violation) {
 	if next.Kind != resource.KindMesh {
 		return nil, nil
 	}
 	if old != nil {
 		if v := resource.ValidateMeshChange(resource.SpecOf[*resource.Mesh](old), resource.SpecOf[*resource.Mesh](next)); len(v) > 0 {
-			return v, nil
+			return nil, v
 		}
 	}
 	ops, err := p.ids.Ops(next)
 	if err != nil {
 		// A provided authority that cannot be used is the user's to mend; nothing in the error is secret.
-		return []resource.Violation{{Field: "mtls.backends[0].conf", Reason: err.Error()}}, nil //nolint:nilerr // it is told as a violation
+		return nil, []resource.Violation{{Field: "mtls.backends[0].conf", Reason: err.Error()}}
 	}
-	if old == nil || len(ops) == 0 {
-		return nil, nil
+	return ops, nil
+}
+
+// beforePut is check, and makes the authority of a mesh that is there already and whose mTLS is being enabled: it must exist
+// before proxies are told.
+func (p *parts) beforePut(ctx context.Context, old, next *resource.Resource) ([]resource.Violation, error) {
+	ops, faults := p.authorities(old, next)
+	if len(faults) > 0 || old == nil || len(ops) == 0 {
+		return faults, nil
 	}
-	// The mesh is there, mTLS is being enabled: its authority must exist before proxies are told.
 	if _, err := p.store.Commit(ctx, ops...); err != nil && !errors.Is(err, store.ErrExists) {
 		return nil, err
 	}

@@ -106,8 +106,12 @@ func (c *ControlPlane) build(ctx context.Context, st store.Store) (*parts, error
 		Deregistration: time.Duration(cfg.XDSServer.DataplaneDeregistrationDelay), Flush: time.Duration(cfg.XDSServer.DataplaneStatusFlushInterval),
 		Joining: p.topology.SetJoining,
 	})
+	kinds := all.Kinds()
+	for i := range kinds {
+		kinds[i].Components = cfg.Policies.DisableCliques
+	}
 	p.xds = xds.New(xds.Config{
-		Topology: p.topology, Zone: zone.Zone, Domain: cfg.DNSServer.Domain, Kinds: all.Kinds(), Effects: all.Effects(), Registry: c.registry, InstanceID: p.instanceID,
+		Topology: p.topology, Zone: zone.Zone, Domain: cfg.DNSServer.Domain, Kinds: kinds, Effects: all.Effects(), Registry: c.registry, InstanceID: p.instanceID,
 		Authenticate: authenticate(proxyTokens, validator, zone.Zone, st), Lifecycle: p.registrars(), TrustBundle: p.ids.Bundle, Log: c.log.With("component", "xds"),
 		Identity: func(ctx context.Context, id topology.ProxyID) (cert, key []byte, renewAt time.Time, err error) {
 			got, err := p.ids.IssueForProxy(ctx, id.Mesh, id.Name)
@@ -132,7 +136,7 @@ func (c *ControlPlane) build(ctx context.Context, st store.Store) (*parts, error
 		},
 	})
 	if p.inspector, err = inspect.New(inspect.Config{
-		Store: st, Proxies: p.xds, Kinds: all.Kinds(), Zone: zone.Zone, Admin: admin,
+		Store: st, Watch: st.Watch, Proxies: p.xds, Kinds: kinds, Zone: zone.Zone, Admin: admin,
 		ConnectTimeout: time.Duration(cfg.APIServer.EnvoyAdmin.ConnectTimeout), Timeout: time.Duration(cfg.APIServer.EnvoyAdmin.Timeout),
 	}); err != nil {
 		return nil, err
@@ -209,7 +213,10 @@ func (c *ControlPlane) buildAPI(p *parts, zone resource.ZoneInfo, issuer *token.
 		Access:                 cfg.access(), CORSAllowedDomains: cfg.APIServer.CORSAllowedDomains, ReadOnly: cfg.APIServer.ReadOnly,
 		EffectiveConfig: func() any { return cfg.Effective() },
 		BeforePut:       c.beforePut(p.beforePut),
-		AfterPut:        c.warnWithoutEffect,
+		Check: func(old, next *resource.Resource) ([]resource.Violation, error) {
+			return c.beforePut(p.check)(context.Background(), old, next)
+		},
+		AfterPut: c.warnWithoutEffect,
 		OnMeshCreate: func(_ context.Context, mesh *resource.Resource) ([]store.Op, error) {
 			return meshOps(p.ids, mesh)
 		},

@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"net/http"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -88,9 +87,14 @@ func TestHardened(t *testing.T) {
 	r := start(t, cfg)
 	far := []string{"X-Forwarded-For", "192.0.2.1"}
 	for _, c := range [][2]string{
-		{"PUT", "/meshes/default"}, {"DELETE", "/meshes/default"}, {"POST", "/tokens/user"}, {"GET", "/config"},
-		{"GET", "/meshes/default/dataplanes/x/_config"}, {"GET", "/meshes/default/dataplanes/x/xds"},
-		{"GET", "/meshes/default/dataplanes/x/stats"}, {"GET", "/meshes/default/dataplanes/x/clusters"},
+		{"PUT", "/meshes/default"},
+		{"DELETE", "/meshes/default"},
+		{"POST", "/tokens/user"},
+		{"GET", "/config"},
+		{"GET", "/meshes/default/dataplanes/x/_config"},
+		{"GET", "/meshes/default/dataplanes/x/xds"},
+		{"GET", "/meshes/default/dataplanes/x/stats"},
+		{"GET", "/meshes/default/dataplanes/x/clusters"},
 	} {
 		if status, body := r.answer(c[0], c[1], `{}`, far...); status != http.StatusForbidden {
 			t.Errorf("%s %s: got %d %s", c[0], c[1], status, body)
@@ -101,21 +105,9 @@ func TestHardened(t *testing.T) {
 	}
 }
 
-// logged is what a control plane has logged.
-type logged struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (l *logged) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(p)
-}
-
 // TestPoliciesWithoutEffect are told in the log, once each, and those with an effect are not.
 func TestPoliciesWithoutEffect(t *testing.T) {
-	var out logged
+	var out bytes.Buffer
 	c := &ControlPlane{log: slog.New(slog.NewTextHandler(&out, nil))}
 	applied := map[resource.Kind]bool{}
 	for _, e := range all.Effects() {
@@ -129,7 +121,7 @@ func TestPoliciesWithoutEffect(t *testing.T) {
 		c.warnWithoutEffect(&resource.Resource{Meta: resource.Meta{Key: resource.Key{Kind: k.Descriptor.Kind, Mesh: "m", Name: "n"}}})
 	}
 	c.warnWithoutEffect(&resource.Resource{Meta: resource.Meta{Key: resource.Key{Kind: resource.KindMesh, Name: "n"}}})
-	if got := strings.Count(out.text.String(), "does not apply"); got != without {
-		t.Errorf("got %d lines, want %d:\n%s", got, without, out.text.String())
+	if got := strings.Count(out.String(), "does not apply"); got != without {
+		t.Errorf("got %d lines, want %d:\n%s", got, without, out.String())
 	}
 }

@@ -22,19 +22,24 @@ func TestManyPairsAreQuick(t *testing.T) {
 		items = append(items, fromItem(map[string]string{"team": fmt.Sprint(i)}, conf{B: new(i)}))
 	}
 	dp := newProxy(map[string]string{})
-	matched := policy.Matched(testKind(), dp, []*resource.Resource{newPolicy("p", &testSpec{policy.ToFromSpec[conf]{From: items}}, nil)}, "", false)
+	kind := permitting()
+	matched := policy.Matched(kind, dp, []*resource.Resource{newPolicy("p", &testSpec{policy.ToFromSpec[conf]{From: items}}, nil)}, "", false)
 	start := time.Now()
-	rules, err := policy.BuildFrom(testKind(), dp, matched)
+	rules, err := policy.BuildFrom(kind, dp, matched)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Logf("%d rules in %v", len(rules.From[0].Rules), time.Since(start))
-	// Each service or none of them, with each team or none: cliques would have said it in 16,000.
-	if got := len(rules.From[0].Rules); got != 101*41 {
-		t.Errorf("%d rules, want those of one component", got)
+	from := rules.From[0]
+	t.Logf("%d rules, %d of them exact, in %v", len(from.Rules), len(from.Exact), time.Since(start))
+	if got := len(from.Rules); got != 100*40*4 {
+		t.Errorf("%d rules, want four of each clique", got)
+	}
+	// Each service or none of them, with each team or none.
+	if got := len(from.Exact); got != 101*41 {
+		t.Errorf("%d exact rules, want those of one component", got)
 	}
 	for _, who := range []map[string]string{{"kuma.io/service": "3", "team": "7"}, {"kuma.io/service": "3"}, {"team": "39"}, {}} {
-		if a, b := text(t, naive(items, who)), text(t, firstMatch(rules.From[0].Rules, who)); a != b {
+		if a, b := text(t, naive(items, who)), text(t, firstMatch(rules.Enforced(from.Inbound), who)); a != b {
 			t.Errorf("client %v: want %s, got %s", who, a, b)
 		}
 	}
@@ -60,7 +65,9 @@ func FuzzRules(f *testing.F) {
 		start := time.Now()
 		for _, dp := range []*resource.Resource{client(), newBuiltin()} {
 			matched, _ := set.Matched(dp, view)
-			rules, err := policy.Build(testKind(), dp, matched, someServices())
+			kind := testKind()
+			kind.Permits, kind.Components = len(namespace)%2 == 0, len(namespace)%3 == 1
+			rules, err := policy.Build(kind, dp, matched, someServices())
 			if err != nil {
 				if !errors.Is(err, policy.ErrTooManySubsets) {
 					t.Fatal(err)

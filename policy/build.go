@@ -2,6 +2,7 @@ package policy
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -22,22 +23,23 @@ type ToRules struct {
 	places  [][]place
 	index   *Index
 	tagged  map[string]madeTagged
+	// pairs are the merged confs of two items each, while rules are made: most services have the same two in both lists.
+	pairs map[[2]any][]any
 }
 
 // Build returns what the matched policies of one kind, as Matched returns them, mean for dp. It is BuildTo and BuildFrom
-// together. The error wraps ErrTooManySubsets when the tags of `from` items are too many; rules of permissions must then
-// be taken to deny.
+// together. The error wraps ErrTooManySubsets when the tags of items are too many; when they are those of `from` items, the
+// rules are returned all the same, as BuildFrom does.
 func Build(kind Kind, dp *resource.Resource, matched []*Match, resolver Resolver) (*Rules, error) {
 	to, err := BuildTo(kind, matched, resolver)
 	if err != nil {
 		return nil, err
 	}
 	rules, err := BuildFrom(kind, dp, matched)
-	if err != nil {
-		return nil, err
+	if rules != nil {
+		rules.SetTo(to)
 	}
-	rules.SetTo(to)
-	return rules, nil
+	return rules, err
 }
 
 // BuildTo returns the rules of `to` items. They are the same for every proxy with the same matched policies, as long as
@@ -49,7 +51,8 @@ func BuildTo(kind Kind, matched []*Match, resolver Resolver) (*ToRules, error) {
 // BuildToAfter is BuildTo that takes over what it can from earlier rules of the kind, which may be nil; the result is the
 // same. Without byTags it leaves out the rules for outbounds made from tags, for which nobody asks in mode Exclusive.
 func BuildToAfter(earlier *ToRules, kind Kind, matched []*Match, resolver Resolver, byTags bool) (*ToRules, error) {
-	out := &ToRules{entries: make([]*entry, len(matched))}
+	out := &ToRules{entries: make([]*entry, len(matched)), pairs: map[[2]any][]any{}}
+	defer func() { out.pairs = nil }()
 	if earlier == nil {
 		earlier = &ToRules{}
 	}
@@ -79,16 +82,21 @@ func BuildToAfter(earlier *ToRules, kind Kind, matched []*Match, resolver Resolv
 }
 
 // BuildFrom returns the rules of `from` items for each selected inbound and of the kind's own default; To and ToResources
-// are left empty. Errors as Build.
+// are left empty. An error that wraps ErrTooManySubsets comes with rules: those of an inbound for which they are too many
+// are missing, or only Exact are, which then let nobody in. With other errors there are no rules.
 func BuildFrom(kind Kind, dp *resource.Resource, matched []*Match) (*Rules, error) {
 	rules := &Rules{Kind: kind.Descriptor.Kind}
+	var many error
 	if spec, ok := dp.Spec.(*resource.Dataplane); ok && spec.Networking != nil {
-		b := fromBuilder{kind: kind, matched: matched, from: map[string][]SubsetRule{}, to: map[string][]SubsetRule{}}
+		b := fromBuilder{kind: kind, matched: matched, from: map[string]clientRules{}, to: map[string][]SubsetRule{}}
 		if err := b.inbounds(rules, spec.Networking.Inbound); err != nil {
 			return nil, fmt.Errorf("build from rules of %s for %s: %w", kind.Descriptor.Kind, dp.Key, err)
 		}
 		if err := b.listeners(rules); err != nil {
 			return nil, fmt.Errorf("build rules of %s for the listeners of %s: %w", kind.Descriptor.Kind, dp.Key, err)
+		}
+		if b.many != nil {
+			many = fmt.Errorf("build from rules of %s for %s: %w", kind.Descriptor.Kind, dp.Key, b.many)
 		}
 	}
 	var single SingleRule
@@ -107,14 +115,17 @@ func BuildFrom(kind Kind, dp *resource.Resource, matched []*Match) (*Rules, erro
 		single.Conf = conf
 		rules.Single = &single
 	}
-	return rules, nil
+	return rules, many
 }
 
 // fromBuilder makes the rules of inbounds and listeners; those that the same policies select share them.
 type fromBuilder struct {
-	kind     Kind
-	matched  []*Match
-	from, to map[string][]SubsetRule
+	kind    Kind
+	matched []*Match
+	from    map[string]clientRules
+	to      map[string][]SubsetRule
+	// many is the newest error that leaves rules.
+	many error
 }
 
 func (b *fromBuilder) inbounds(r *Rules, inbounds []*resource.Inbound) error {
@@ -127,7 +138,7 @@ func (b *fromBuilder) inbounds(r *Rules, inbounds []*resource.Inbound) error {
 		if err != nil {
 			return err
 		}
-		r.From = append(r.From, InboundRules{Inbound: in, Rules: rules})
+		r.From = append(r.From, InboundRules{Inbound: in, Rules: rules.rules, Exact: rules.exact})
 	}
 	return nil
 }
@@ -157,7 +168,7 @@ func (b *fromBuilder) listeners(r *Rules) error {
 		if err != nil {
 			return err
 		}
-		r.Listeners = append(r.Listeners, ListenerRules{Listener: l, From: from, To: to})
+		r.Listeners = append(r.Listeners, ListenerRules{Listener: l, From: from.rules, To: to})
 	}
 	return nil
 }
@@ -173,7 +184,7 @@ func (b *fromBuilder) selecting(selects func(*Match) bool) []int {
 	return by
 }
 
-func (b *fromBuilder) fromRules(by []int) ([]SubsetRule, error) {
+func (b *fromBuilder) fromRules(by []int) (clientRules, error) {
 	var items []*tagItem
 	var with []int
 	for _, i := range by {
@@ -181,7 +192,13 @@ func (b *fromBuilder) fromRules(by []int) ([]SubsetRule, error) {
 			items, with = append(items, own...), append(with, i)
 		}
 	}
-	return once(b.from, with, func() ([]SubsetRule, error) { return fromRules(b.kind, items) })
+	return once(b.from, with, func() (clientRules, error) {
+		rules, err := fromRules(b.kind, items)
+		if errors.Is(err, ErrTooManySubsets) {
+			b.many, err = err, nil
+		}
+		return rules, err
+	})
 }
 
 func (b *fromBuilder) toRules(by []int) ([]SubsetRule, error) {
@@ -196,7 +213,7 @@ func (b *fromBuilder) toRules(by []int) ([]SubsetRule, error) {
 	})
 }
 
-func once(done map[string][]SubsetRule, by []int, build func() ([]SubsetRule, error)) ([]SubsetRule, error) {
+func once[R any](done map[string]R, by []int, build func() (R, error)) (R, error) {
 	key := join(by)
 	if rules, ok := done[key]; ok {
 		return rules, nil

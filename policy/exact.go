@@ -45,9 +45,9 @@ func (s *subsets) exact(rules []groupRule) (bool, error) {
 // within returns the matchers of what has ms and belongs to t.
 func (t *tagItem) within(ms []Matcher) []Matcher {
 	out := slices.Clone(ms)
-	for k, v := range t.tags {
-		if m := (Matcher{Key: k, Value: v}); !slices.Contains(out, m) {
-			out = append(out, m)
+	for _, own := range t.tags {
+		if !slices.Contains(out, own) {
+			out = append(out, own)
 		}
 	}
 	return out

@@ -13,14 +13,23 @@ func sorted(groups [][]int) [][]int {
 	return groups
 }
 
+// groups returns the sets of items whose tags are combined.
+func (s *subsets) groups() ([][]int, error) {
+	if s.kind.Components {
+		return s.components(), nil
+	}
+	return s.cliques()
+}
+
 // cliques returns the maximal sets of items that all intersect each other (Bron and Kerbosch, with a pivot).
 func (s *subsets) cliques() ([][]int, error) {
 	n := len(s.items)
 	next := make([][]bool, n)
 	for i := range next {
 		next[i] = make([]bool, n)
-		for j := range n {
-			next[i][j] = i != j && s.items[i].intersects(s.items[j])
+		for j := range i {
+			meets := s.items[i].intersects(s.items[j])
+			next[i][j], next[j][i] = meets, meets
 		}
 	}
 	var out [][]int

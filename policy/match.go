@@ -21,6 +21,9 @@ type Match struct {
 	entry *entry
 }
 
+// LeadsByTags tells whether the policy is a route that may lead to a kuma.io/service.
+func (m *Match) LeadsByTags() bool { return m.entry.byTags }
+
 // KeyOf tells sets of matched policies apart, also from those of other versions of the same policies, as long as the
 // process runs.
 func KeyOf(matched []*Match) string {

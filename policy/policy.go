@@ -13,6 +13,11 @@ type Kind struct {
 	// NoShadow kinds never show what a policy with the label kuma.io/effect: shadow would do (contract
 	// effects-security.md §MeshTLS).
 	NoShadow bool
+	// Permits kinds decide which clients are let in: BuildFrom makes InboundRules.Exact for them.
+	Permits bool
+	// Components groups items that overlap directly or through others, as Kuma did before 2.9.13, instead of by maximal
+	// cliques (contract policies.md §4.5).
+	Components bool
 }
 
 // Targeted is implemented by every policy spec.

@@ -196,13 +196,14 @@ func TestFromRulesCoverEveryClient(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		policies := drawPolicies(rt)
 		dp := client()
-		matched := policy.Matched(testKind(), dp, policies, "z1", false)
-		rules, err := policy.BuildFrom(testKind(), dp, matched)
+		matched := policy.Matched(permitting(), dp, policies, "z1", false)
+		rules, err := policy.BuildFrom(permitting(), dp, matched)
 		if err != nil {
 			rt.Fatal(err)
 		}
 		for _, in := range resource.SpecOf[*resource.Dataplane](dp).Networking.Inbound {
-			got, selected := rules.ForInbound(in)
+			_, selected := rules.ForInbound(in)
+			got := rules.Enforced(in)
 			var items []policy.Entry[conf]
 			for _, m := range matched {
 				if slices.Contains(m.Inbounds, in) {

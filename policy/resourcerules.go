@@ -41,30 +41,17 @@ func (r *ToRules) patchItems(earlier *ToRules) (changed []place, ok bool) {
 	if earlier.index != r.index || len(earlier.entries) == 0 {
 		return nil, false
 	}
-	old, now := earlier.entries, r.entries
-	for len(old) > 0 && len(now) > 0 && old[0] == now[0] {
-		old, now = old[1:], now[1:]
-	}
-	for len(old) > 0 && len(now) > 0 && old[len(old)-1] == now[len(now)-1] {
-		old, now = old[:len(old)-1], now[:len(now)-1]
-	}
+	old, now := unlike(earlier.entries, r.entries)
 	if len(old)+len(now) > maxPatched {
 		return nil, false
 	}
-	gone := map[*toItem]bool{}
+	r.items, r.places = slices.Clone(earlier.items), slices.Clone(earlier.places)
 	for _, e := range old {
 		for _, item := range e.to {
-			gone[item] = true
+			i := slices.Index(r.items, item)
+			changed = append(changed, r.places[i]...)
+			r.items, r.places = slices.Delete(r.items, i, i+1), slices.Delete(r.places, i, i+1)
 		}
-	}
-	r.items = make([]*toItem, 0, len(earlier.items)+1)
-	r.places = make([][]place, 0, len(earlier.items)+1)
-	for i, item := range earlier.items {
-		if len(gone) > 0 && gone[item] {
-			changed = append(changed, earlier.places[i]...)
-			continue
-		}
-		r.items, r.places = append(r.items, item), append(r.places, earlier.places[i])
 	}
 	for _, e := range now {
 		for _, item := range e.to {
@@ -95,16 +82,21 @@ func (r *ToRules) patchRules(kind Kind, earlier *ToRules, changed []place) (done
 		stale[p] = true
 		whole[p.key] = whole[p.key] || p.section == ""
 	}
-	r.ToResources = make([]ResourceRule, 0, len(earlier.ToResources)+len(stale))
-	for _, rule := range earlier.ToResources {
-		p := place{rule.Target, rule.Section}
-		switch w, touched := whole[rule.Target]; {
-		case touched && w:
-			stale[p] = true
-		case touched && stale[p]:
-		default:
-			r.ToResources = append(r.ToResources, rule)
+	r.ToResources = append(make([]ResourceRule, 0, len(earlier.ToResources)+len(stale)), earlier.ToResources...)
+	for key, all := range whole {
+		// The rules of a service stand together.
+		first, _ := slices.BinarySearchFunc(r.ToResources, place{key: key}, comparePlace)
+		end := first
+		for end < len(r.ToResources) && r.ToResources[end].Target == key {
+			if all {
+				stale[place{key, r.ToResources[end].Section}] = true
+			}
+			end++
 		}
+		kept := slices.DeleteFunc(slices.Clone(r.ToResources[first:end]), func(rule ResourceRule) bool {
+			return stale[place{key, rule.Section}]
+		})
+		r.ToResources = slices.Replace(r.ToResources, first, end, kept...)
 	}
 	var positions []int
 	for p := range stale {
@@ -178,6 +170,12 @@ func (r *ToRules) rule(kind Kind, p place, positions []int) (ResourceRule, error
 	for i, pos := range positions {
 		item := r.items[pos]
 		confs[i], rule.Origin[i] = item.conf, RuleOrigin{Policy: item.policy, Index: item.index}
+	}
+	if len(confs) == 2 {
+		if known := r.pairs[[2]any{confs[0], confs[1]}]; known != nil {
+			rule.Conf = known
+			return rule, nil
+		}
 	}
 	var err error
 	rule.Conf, err = merge(kind, confs)

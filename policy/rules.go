@@ -41,7 +41,13 @@ func (r *Rules) SetTo(to *ToRules) {
 // InboundRules are the from rules of one inbound, first match wins.
 type InboundRules struct {
 	Inbound *resource.Inbound
-	Rules   []SubsetRule
+	// Rules are those of contract policies.md §4.5 to the letter. A client that has tags of two disjoint groups of items
+	// may meet a rule that forgets an item which selects it.
+	Rules []SubsetRule
+	// Exact, which only a Kind that Permits has, are the rules to enforce where Rules forget something: the first that
+	// matches a client is always the merge of all items that select the client. It is nil where Rules are exact, and empty
+	// where the rules are too many: then nobody may be let in.
+	Exact []SubsetRule
 }
 
 // ListenerRules are those of one listener of a builtin gateway.
@@ -102,10 +108,35 @@ func (r *Rules) ForInbound(in *resource.Inbound) ([]SubsetRule, bool) {
 	return nil, false
 }
 
-// ForService looks up the conf of an outbound made from a real service: the section, then the service, then the mesh
+// Enforced returns the rules that decide who may call in: Exact where there are such, else Rules.
+func (r *Rules) Enforced(in *resource.Inbound) []SubsetRule {
+	if r == nil {
+		return nil
+	}
+	for _, f := range r.From {
+		switch {
+		case f.Inbound != in:
+		case f.Exact != nil:
+			return f.Exact
+		default:
+			return f.Rules
+		}
+	}
+	return nil
+}
+
+// ForService returns the conf of RuleForService, nil when no policy says anything.
+func (r *Rules) ForService(service resource.Key, section string) []any {
+	if rule := r.RuleForService(service, section); rule != nil {
+		return rule.Conf
+	}
+	return nil
+}
+
+// RuleForService looks up the rule of an outbound made from a real service: the section, then the service, then the mesh
 // (contract policies.md §4.6 step 3). It returns nil when no policy says anything. Section is the port's name, or its
 // decimal number when it has none.
-func (r *Rules) ForService(service resource.Key, section string) []any {
+func (r *Rules) RuleForService(service resource.Key, section string) *ResourceRule {
 	if r == nil {
 		return nil
 	}
@@ -114,20 +145,21 @@ func (r *Rules) ForService(service resource.Key, section string) []any {
 			{service, section}, {key: service}, {key: resource.Key{Kind: resource.KindMesh, Name: service.Mesh}},
 		} {
 			if i, ok := slices.BinarySearchFunc(r.ToResources, p, comparePlace); ok {
-				return r.ToResources[i].Conf
+				return &r.ToResources[i]
 			}
 		}
 		return nil
 	}
-	var whole, mesh []any
-	for _, rule := range r.ToResources {
+	var whole, mesh *ResourceRule
+	for i := range r.ToResources {
+		rule := &r.ToResources[i]
 		switch {
 		case rule.Target == service && rule.Section == section && section != "":
-			return rule.Conf
+			return rule
 		case rule.Target == service && rule.Section == "":
-			whole = rule.Conf
+			whole = rule
 		case rule.Target.Kind == resource.KindMesh:
-			mesh = rule.Conf
+			mesh = rule
 		}
 	}
 	if whole != nil {

@@ -51,6 +51,13 @@ func testKind() policy.Kind {
 	}
 }
 
+// permitting is a kind that decides who gets in.
+func permitting() policy.Kind {
+	k := testKind()
+	k.Permits = true
+	return k
+}
+
 func newPolicy(name string, spec resource.Spec, labels map[string]string) *resource.Resource {
 	return &resource.Resource{
 		Meta: resource.Meta{Key: resource.Key{Kind: "Test", Mesh: "m", Name: name}, Labels: labels},
@@ -119,7 +126,8 @@ func text(t rapid.TB, v any) string {
 	return string(data)
 }
 
-// The first rule that matches a client must be the merge of all items that select the client, whatever the groups are.
+// The first rule to enforce that matches a client must be the merge of all items that select the client, whatever the
+// groups are.
 func TestFromRulesEqualNaiveEvaluation(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		values := rapid.MapOfN(rapid.SampledFrom([]string{"k1", "k2", "k3"}), rapid.SampledFrom([]string{"x", "y", "z"}), 0, 3)
@@ -129,15 +137,18 @@ func TestFromRulesEqualNaiveEvaluation(t *testing.T) {
 		}), 1, 6).Draw(rt, "items")
 		spec := &testSpec{policy.ToFromSpec[conf]{From: items}}
 		dp := newProxy(map[string]string{})
-		matched := policy.Matched(testKind(), dp, []*resource.Resource{newPolicy("p", spec, nil)}, "", false)
-		rules, err := policy.Build(testKind(), dp, matched, nil)
+		kind := permitting()
+		kind.Components = rapid.Bool().Draw(rt, "components")
+		matched := policy.Matched(kind, dp, []*resource.Resource{newPolicy("p", spec, nil)}, "", false)
+		rules, err := policy.Build(kind, dp, matched, nil)
 		if err != nil {
 			rt.Fatal(err)
 		}
-		got, ok := rules.ForInbound(dp.Spec.(*resource.Dataplane).Networking.Inbound[0])
-		if !ok {
+		in := dp.Spec.(*resource.Dataplane).Networking.Inbound[0]
+		if _, ok := rules.ForInbound(in); !ok {
 			rt.Fatal("the inbound is not selected")
 		}
+		got := rules.Enforced(in)
 		for range 20 {
 			client := values.Draw(rt, "client")
 			if a, b := text(t, naive(items, client)), text(t, firstMatch(got, client)); a != b {
@@ -147,8 +158,9 @@ func TestFromRulesEqualNaiveEvaluation(t *testing.T) {
 	})
 }
 
-// A client with tags of two disjoint groups must not escape the denial of one (the cliques of Kuma let it).
-func TestFromRulesForgetNoItem(t *testing.T) {
+// A client with tags of two disjoint groups must not escape the denial of one: the cliques of Kuma, which are what is
+// shown, let it.
+func TestRulesToEnforceForgetNoItem(t *testing.T) {
 	allow, deny := conf{A: new(1)}, conf{A: new(0)}
 	spec := &testSpec{policy.ToFromSpec[conf]{From: []policy.Entry[conf]{
 		fromItem(nil, allow),
@@ -156,14 +168,28 @@ func TestFromRulesForgetNoItem(t *testing.T) {
 		fromItem(map[string]string{"team": "b", "env": "x"}, allow),
 	}}}
 	dp := newProxy(map[string]string{})
-	matched := policy.Matched(testKind(), dp, []*resource.Resource{newPolicy("p", spec, nil)}, "", false)
-	rules, err := policy.BuildFrom(testKind(), dp, matched)
+	matched := policy.Matched(permitting(), dp, []*resource.Resource{newPolicy("p", spec, nil)}, "", false)
+	rules, err := policy.BuildFrom(permitting(), dp, matched)
 	if err != nil {
 		t.Fatal(err)
 	}
-	got := firstMatch(rules.From[0].Rules, map[string]string{"team": "a", "env": "x"})
-	if text(t, got) != `{"a":0}` {
-		t.Errorf("got %s, want the denial; rules %s", text(t, got), text(t, rules.From[0].Rules))
+	from, client := rules.From[0], map[string]string{"team": "a", "env": "x"}
+	if got := text(t, firstMatch(from.Rules, client)); got != `{"a":1}` {
+		t.Errorf("shown is %s, want what the first clique says; rules %s", got, text(t, from.Rules))
+	}
+	if got := text(t, firstMatch(rules.Enforced(from.Inbound), client)); got != `{"a":0}` {
+		t.Errorf("enforced is %s, want the denial; rules %s", got, text(t, from.Exact))
+	}
+	// Kinds that let nobody in or out have only what is shown.
+	if rules, err = policy.BuildFrom(testKind(), dp, matched); err != nil || rules.From[0].Exact != nil {
+		t.Errorf("%v, %s", err, text(t, rules.From[0].Exact))
+	}
+	// The groups of older versions forget nothing.
+	old := permitting()
+	old.Components = true
+	rules, err = policy.BuildFrom(old, dp, matched)
+	if err != nil || text(t, rules.From[0].Rules) != text(t, from.Exact) || rules.From[0].Exact != nil {
+		t.Errorf("%v, rules of components %s", err, text(t, rules.From[0]))
 	}
 }
 
@@ -198,9 +224,39 @@ func TestTooManySubsets(t *testing.T) {
 		items = append(items, fromItem(map[string]string{fmt.Sprintf("k%d", i): "v"}, conf{A: &i}))
 	}
 	dp := newProxy(map[string]string{})
-	matched := policy.Matched(testKind(), dp, []*resource.Resource{newPolicy("p", &testSpec{policy.ToFromSpec[conf]{From: items}}, nil)}, "", false)
-	if _, err := policy.Build(testKind(), dp, matched, nil); !errors.Is(err, policy.ErrTooManySubsets) {
-		t.Errorf("got %v, want ErrTooManySubsets", err)
+	matched := policy.Matched(permitting(), dp, []*resource.Resource{newPolicy("p", &testSpec{policy.ToFromSpec[conf]{From: items}}, nil)}, "", false)
+	rules, err := policy.Build(permitting(), dp, matched, nil)
+	if !errors.Is(err, policy.ErrTooManySubsets) {
+		t.Fatalf("got %v, want ErrTooManySubsets", err)
+	}
+	if f := rules.From[0]; len(f.Rules) > 0 || f.Exact == nil || len(f.Exact) > 0 {
+		t.Errorf("rules %s, want none, and nobody let in", text(t, f))
+	}
+}
+
+// Rules that are few are shown also where the exact ones, which are enforced, are too many: these let nobody in. An inbound
+// that such a policy does not select keeps its own.
+func TestTooManyExactRules(t *testing.T) {
+	items := []policy.Entry[conf]{fromItem(nil, conf{A: new(1)}), fromItem(map[string]string{"kuma.io/service": "x"}, conf{A: new(0)})}
+	for i := range 11 { // each with a key of its own; the services keep them apart
+		items = append(items, fromItem(map[string]string{"kuma.io/service": fmt.Sprint(i), fmt.Sprintf("k%d", i): "v"}, conf{A: new(1)}))
+	}
+	dp := newProxy(map[string]string{"port": "a"}, map[string]string{"port": "b"})
+	many := newPolicy("many", &testSpec{policy.ToFromSpec[conf]{TargetRef: &policy.TargetRef{Kind: policy.MeshSubset, Tags: map[string]string{"port": "a"}}, From: items}}, nil)
+	few := newPolicy("few", &testSpec{policy.ToFromSpec[conf]{From: items[:1]}}, nil)
+	rules, err := policy.BuildFrom(permitting(), dp, policy.Matched(permitting(), dp, []*resource.Resource{many, few}, "", false))
+	if !errors.Is(err, policy.ErrTooManySubsets) {
+		t.Fatalf("got %v, want ErrTooManySubsets", err)
+	}
+	a, b := rules.From[0], rules.From[1]
+	if got := len(a.Rules); got != 2+11*4 {
+		t.Errorf("%d rules are shown, want those of 12 cliques", got)
+	}
+	if got := rules.Enforced(a.Inbound); got == nil || len(got) != 0 {
+		t.Errorf("enforced are %s, want none", text(t, got))
+	}
+	if got := text(t, firstMatch(rules.Enforced(b.Inbound), nil)); got != `{"a":1}` {
+		t.Errorf("at the other inbound %s is enforced", got)
 	}
 }
 

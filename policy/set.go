@@ -38,6 +38,8 @@ type entry struct {
 	tagged                  []*tagItem // of `to`
 	from                    []*tagItem
 	single                  any
+	// byTags: it is a route that may lead to a kuma.io/service.
+	byTags bool
 }
 
 var lastID atomic.Uint64
@@ -47,42 +49,61 @@ var lastID atomic.Uint64
 // not depend on the order of the policies.
 func NewSet(kind Kind, policies, routes []*resource.Resource, earlier *Set) *Set {
 	s := &Set{kind: kind, policies: policies, routes: routes}
-	known := map[*resource.Resource]*entry{}
+	gone := map[*resource.Resource]bool{}
+	came := policies
+	var kept []*entry
 	if earlier != nil {
-		if slices.Equal(earlier.policies, policies) && slices.Equal(earlier.routes, routes) {
+		old := earlier.policies
+		old, came = unlike(old, came)
+		if len(old)+len(came) == 0 && slices.Equal(earlier.routes, routes) {
 			return earlier
 		}
-		for _, e := range earlier.entries {
-			known[e.policy] = e
+		for _, p := range old {
+			gone[p] = true
 		}
+		came = slices.DeleteFunc(slices.Clone(came), func(p *resource.Resource) bool {
+			stays := gone[p]
+			delete(gone, p)
+			return stays
+		})
+		kept = earlier.entries
 	}
 	var fresh []*entry
-	for _, p := range policies {
-		spec, ok := p.Spec.(Targeted)
-		if !ok || p.Kind != kind.Descriptor.Kind {
-			continue
+	for _, p := range came {
+		if spec, ok := p.Spec.(Targeted); ok && p.Kind == kind.Descriptor.Kind {
+			fresh = append(fresh, newEntry(p, spec, routes))
 		}
-		if e := known[p]; e != nil && e.sameRoute(routes) {
-			known[p] = nil // kept: it stays where it is
-			continue
+	}
+	for _, e := range kept {
+		if !gone[e.policy] && !e.sameRoute(routes) {
+			gone[e.policy] = true
+			fresh = append(fresh, newEntry(e.policy, e.spec, routes))
 		}
-		fresh = append(fresh, newEntry(p, spec, routes))
 	}
 	slices.SortStableFunc(fresh, func(a, b *entry) int { return a.rank.compare(b.rank) })
 	s.entries = make([]*entry, 0, len(policies))
-	if earlier != nil {
-		for _, e := range earlier.entries {
-			if kept, had := known[e.policy]; !had || kept != nil {
-				continue
-			}
-			for len(fresh) > 0 && fresh[0].rank.compare(e.rank) < 0 {
-				s.entries, fresh = append(s.entries, fresh[0]), fresh[1:]
-			}
-			s.entries = append(s.entries, e)
+	for _, e := range kept {
+		if gone[e.policy] {
+			continue
 		}
+		for len(fresh) > 0 && fresh[0].rank.compare(e.rank) < 0 {
+			s.entries, fresh = append(s.entries, fresh[0]), fresh[1:]
+		}
+		s.entries = append(s.entries, e)
 	}
 	s.entries = append(s.entries, fresh...)
 	return s
+}
+
+// unlike returns a and b without their equal beginnings and ends.
+func unlike[E comparable](a, b []E) (_, _ []E) {
+	for len(a) > 0 && len(b) > 0 && a[0] == b[0] {
+		a, b = a[1:], b[1:]
+	}
+	for len(a) > 0 && len(b) > 0 && a[len(a)-1] == b[len(b)-1] {
+		a, b = a[:len(a)-1], b[:len(b)-1]
+	}
+	return a, b
 }
 
 func newEntry(p *resource.Resource, spec Targeted, routes []*resource.Resource) *entry {
@@ -117,16 +138,17 @@ func newEntry(p *resource.Resource, spec Targeted, routes []*resource.Resource) 
 			continue
 		}
 		if t, ok := tagItemOf(item, p); ok {
-			e.tagged = append(e.tagged, &t)
+			e.tagged = append(e.tagged, t)
 		}
 		e.to = append(e.to, &toItem{
 			ranked: e.rank, kind: kindOrder(item.TargetRef.Kind), section: sectionOrder(item.TargetRef),
 			ref: item.TargetRef, conf: item.Conf, index: i,
 		})
 	}
+	e.byTags = slices.ContainsFunc(Backends(spec), Backend.ByTags)
 	for _, item := range spec.FromItems() {
 		if t, ok := tagItemOf(item, p); ok {
-			e.from = append(e.from, &t)
+			e.from = append(e.from, t)
 		}
 	}
 	return e
@@ -134,8 +156,7 @@ func newEntry(p *resource.Resource, spec Targeted, routes []*resource.Resource) 
 
 // sameRoute tells whether the entry's reference to a route still means the same.
 func (e *entry) sameRoute(routes []*resource.Resource) bool {
-	own := e.spec.Target()
-	return own.Kind != MeshHTTPRoute || routeOf(e.policy, own, routes) == e.route
+	return e.route == nil && !e.missing || routeOf(e.policy, e.spec.Target(), routes) == e.route
 }
 
 // routeOf resolves a top-level MeshHTTPRoute: by display name in the mesh of the policy, or by labels (contract policies.md
@@ -165,7 +186,7 @@ func routeScoped(route *resource.Resource, item Item, p *resource.Resource) []*t
 		if rule.To.Kind != Mesh && rule.To.Kind != MeshSubset {
 			tags[resource.TagService] = rule.To.Name
 		}
-		out = append(out, &tagItem{tags: tags, conf: item.Conf, policy: p})
+		out = append(out, newTagItem(tags, item.Conf, p))
 	}
 	return out
 }

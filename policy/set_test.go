@@ -53,7 +53,9 @@ func TestRouteScoped(t *testing.T) {
 		{"display name", []*resource.Resource{newRoute("r-hash", nil, map[string]string{"kuma.io/display-name": "r"})}, 2, nil},
 		{"missing", []*resource.Resource{newRoute("other", nil, nil)}, -1, []string{"couldn't resolve MeshHTTPRoute targetRef with name 'r'"}},
 		{
-			"renamed", []*resource.Resource{newRoute("r", nil, map[string]string{"kuma.io/display-name": "x"})}, -1,
+			"renamed",
+			[]*resource.Resource{newRoute("r", nil, map[string]string{"kuma.io/display-name": "x"})},
+			-1,
 			[]string{"couldn't resolve MeshHTTPRoute targetRef with name 'r'"},
 		},
 	} {
@@ -139,8 +141,12 @@ func TestBuiltinGateway(t *testing.T) {
 		{"MeshGateway of others", policy.TargetRef{Kind: "Mesh"}, []*resource.Resource{newGateway("g", nil, map[string]string{"kuma.io/service": "web"})}, nil},
 		{"by name", policy.TargetRef{Kind: "MeshGateway", Name: "own"}, []*resource.Resource{own}, []string{"80 a.example.com", "80 b.example.com", "443 "}},
 		{"by another name", policy.TargetRef{Kind: "MeshGateway", Name: "other"}, []*resource.Resource{own}, nil},
-		{"listener tags", policy.TargetRef{Kind: "MeshGateway", Name: "own", Tags: map[string]string{"port": "http"}}, []*resource.Resource{own},
-			[]string{"80 a.example.com", "80 b.example.com"}},
+		{
+			"listener tags",
+			policy.TargetRef{Kind: "MeshGateway", Name: "own", Tags: map[string]string{"port": "http"}},
+			[]*resource.Resource{own},
+			[]string{"80 a.example.com", "80 b.example.com"},
+		},
 		{"tags of all three", policy.TargetRef{Kind: "MeshSubset", Tags: map[string]string{"port": "https", "vendor": "x", "zone": "*"}}, []*resource.Resource{own}, []string{"443 "}},
 		{"service", policy.TargetRef{Kind: "MeshService", Name: "edge"}, []*resource.Resource{own}, []string{"80 a.example.com", "80 b.example.com", "443 "}},
 	} {

@@ -12,7 +12,6 @@ import (
 )
 
 // ErrTooManySubsets is wrapped by the error of Build when the tags of a policy's items combine in too many ways to list.
-// Whoever enforces permissions must then deny.
 var ErrTooManySubsets = errors.New("the tags of the items combine in too many ways: use fewer distinct tags")
 
 // maxSubsets bounds the rules of one inbound: 2^14 is far beyond what Envoy evaluates in reasonable time.
@@ -20,37 +19,55 @@ const maxSubsets = 1 << 14
 
 // tagItem is an item as a subset of clients or services.
 type tagItem struct {
-	tags   map[string]string
+	// tags are in the order of keys; none means everything.
+	tags   []Matcher
 	conf   any
 	policy *resource.Resource
 }
 
+func newTagItem(tags map[string]string, conf any, policy *resource.Resource) *tagItem {
+	t := &tagItem{conf: conf, policy: policy}
+	for k, v := range tags {
+		t.tags = append(t.tags, Matcher{Key: k, Value: v})
+	}
+	slices.SortFunc(t.tags, func(a, b Matcher) int { return cmp.Compare(a.Key, b.Key) })
+	return t
+}
+
 // tagItemOf returns false for kinds that are no subset (contract policies.md §4.5).
-func tagItemOf(item Item, policy *resource.Resource) (tagItem, bool) {
-	t := tagItem{conf: item.Conf, policy: policy}
+func tagItemOf(item Item, policy *resource.Resource) (*tagItem, bool) {
+	var tags map[string]string
 	switch item.TargetRef.Kind {
 	case Mesh:
 	case MeshSubset:
-		t.tags = item.TargetRef.Tags
+		tags = item.TargetRef.Tags
 	case MeshService:
-		t.tags = map[string]string{resource.TagService: item.TargetRef.Name}
+		tags = map[string]string{resource.TagService: item.TargetRef.Name}
 	case MeshServiceSubset:
-		t.tags = maps.Clone(item.TargetRef.Tags)
-		if t.tags == nil {
-			t.tags = map[string]string{}
+		tags = maps.Clone(item.TargetRef.Tags)
+		if tags == nil {
+			tags = map[string]string{}
 		}
-		t.tags[resource.TagService] = item.TargetRef.Name
+		tags[resource.TagService] = item.TargetRef.Name
 	default:
-		return tagItem{}, false
+		return nil, false
 	}
-	return t, true
+	return newTagItem(tags, item.Conf, policy), true
 }
 
 // intersects tells whether something can belong to both subsets.
 func (t *tagItem) intersects(other *tagItem) bool {
-	for k, v := range t.tags {
-		if w, ok := other.tags[k]; ok && w != v {
+	a, b := t.tags, other.tags
+	for len(a) > 0 && len(b) > 0 {
+		switch c := cmp.Compare(a[0].Key, b[0].Key); {
+		case c < 0:
+			a = a[1:]
+		case c > 0:
+			b = b[1:]
+		case a[0].Value != b[0].Value:
 			return false
+		default:
+			a, b = a[1:], b[1:]
 		}
 	}
 	return true
@@ -58,8 +75,8 @@ func (t *tagItem) intersects(other *tagItem) bool {
 
 // contains tells whether everything that has the matchers belongs to t.
 func (t *tagItem) contains(ms []Matcher) bool {
-	for k, v := range t.tags {
-		if !slices.Contains(ms, Matcher{Key: k, Value: v}) {
+	for _, own := range t.tags {
+		if !slices.Contains(ms, own) {
 			return false
 		}
 	}
@@ -68,10 +85,11 @@ func (t *tagItem) contains(ms []Matcher) bool {
 
 // meets tells whether something that has the matchers can belong to t.
 func (t *tagItem) meets(ms []Matcher) bool {
-	for _, m := range ms {
-		v, ok := t.tags[m.Key]
-		if ok && (v == m.Value) == m.Not {
-			return false
+	for _, own := range t.tags {
+		for _, m := range ms {
+			if own.Key == m.Key && (own.Value == m.Value) == m.Not {
+				return false
+			}
 		}
 	}
 	return true
@@ -85,49 +103,68 @@ type subsets struct {
 	merged map[string]*mergedConf
 }
 
+// clientRules are rules by client with, as InboundRules explains, what to enforce in their place.
+type clientRules struct {
+	rules, exact []SubsetRule
+}
+
 // fromRules is contract policies.md §4.5 with negations. The clique rules of Kuma leave some clients with a rule that
-// forgets an item which selects them: a client that has tags of two disjoint groups meets the rule of one. Where that
-// would change what such a client is told, the exact rules of connected components take their place, so that the first
-// rule that matches is always the merge of all items that select the client.
-func fromRules(kind Kind, items []*tagItem) ([]SubsetRule, error) {
+// forgets an item which selects them: a client that has tags of two disjoint groups meets the rule of one. For a kind that
+// permits, where that would change what such a client is told, the rules of connected components are the exact ones.
+// With the error, which may wrap ErrTooManySubsets, come the rules that are left: without those to enforce everybody is
+// denied.
+func fromRules(kind Kind, items []*tagItem) (clientRules, error) {
+	var out clientRules
+	deny := func(err error) (clientRules, error) {
+		if kind.Permits {
+			out.exact = []SubsetRule{}
+		}
+		return out, err
+	}
 	s := &subsets{kind: kind, items: items, merged: map[string]*mergedConf{}}
-	groups, err := s.cliques()
+	groups, err := s.groups()
 	if err != nil {
-		return nil, err
+		return deny(err)
 	}
 	rules, err := s.rules(groups)
 	if err != nil {
-		return nil, err
+		return deny(err)
 	}
-	exact := true
+	out.rules = plain(rules)
 	// With one key, as when all items name services, the rule of a value comes before all that exclude one.
-	if countKeys(items) > 1 {
-		exact, err = s.exact(rules)
+	if !kind.Permits || kind.Components || countKeys(items) < 2 {
+		return out, nil
 	}
+	exact, err := s.exact(rules)
 	if err != nil {
-		return nil, err
+		return deny(err)
 	}
 	if !exact {
 		if rules, err = s.rules(s.components()); err != nil {
-			return nil, err
+			return deny(err)
 		}
+		out.exact = plain(rules)
 	}
+	return out, nil
+}
+
+func plain(rules []groupRule) []SubsetRule {
 	out := make([]SubsetRule, len(rules))
 	for i, r := range rules {
 		out[i] = r.SubsetRule
 	}
-	return out, nil
+	return out
 }
 
 // countKeys counts the distinct keys of items, up to two.
 func countKeys(items []*tagItem) int {
 	n, only := 0, ""
 	for _, item := range items {
-		for k := range item.tags {
+		for _, own := range item.tags {
 			switch {
 			case n == 0:
-				n, only = 1, k
-			case k != only:
+				n, only = 1, own.Key
+			case own.Key != only:
 				return 2
 			}
 		}
@@ -205,11 +242,11 @@ func (s *subsets) merge(chosen []int) (*mergedConf, error) {
 func (s *subsets) enumerate(group []int) ([][]Matcher, error) {
 	values := map[string]map[string]bool{}
 	for _, i := range group {
-		for k, v := range s.items[i].tags {
-			if values[k] == nil {
-				values[k] = map[string]bool{}
+		for _, own := range s.items[i].tags {
+			if values[own.Key] == nil {
+				values[own.Key] = map[string]bool{}
 			}
-			values[k][v] = true
+			values[own.Key][own.Value] = true
 		}
 	}
 	// Choices of each key, in the order of enumeration; the first key runs fastest.

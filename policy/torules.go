@@ -13,12 +13,12 @@ type madeTagged struct {
 }
 
 // addTagged is contract policies.md §4.5 for outbounds made from tags: without negations when all items together have at
-// most one key, else as Kuma's cliques give it. What is looked up by these rules is a service, alone or with a rule of a
+// most one key, else as the groups give it. What is looked up by these rules is a service, alone or with a rule of a
 // route, so that no item can be forgotten there (unlike in fromRules).
 func (r *ToRules) addTagged(kind Kind, items []*tagItem, earlier *ToRules) error {
 	if countKeys(items) > 1 {
 		s := &subsets{kind: kind, items: items, merged: map[string]*mergedConf{}}
-		groups, err := s.cliques()
+		groups, err := s.groups()
 		if err != nil {
 			return err
 		}
@@ -26,10 +26,7 @@ func (r *ToRules) addTagged(kind Kind, items []*tagItem, earlier *ToRules) error
 		if err != nil {
 			return err
 		}
-		r.To = make([]SubsetRule, len(rules))
-		for i := range rules {
-			r.To[i] = rules[i].SubsetRule
-		}
+		r.To = plain(rules)
 		return nil
 	}
 	// An item has no tag, or one of the only key: everything, or one value.
@@ -53,15 +50,14 @@ func (r *ToRules) addTagged(kind Kind, items []*tagItem, earlier *ToRules) error
 			}
 			continue
 		}
-		for k, v := range item.tags {
-			g := byValue[v]
-			if g == nil {
-				g = &group{tag: Matcher{Key: k, Value: v}, items: slices.Clone(all)}
-				byValue[v] = g
-				groups = append(groups, g)
-			}
-			g.items = append(g.items, item)
+		own := item.tags[0]
+		g := byValue[own.Value]
+		if g == nil {
+			g = &group{tag: own, items: slices.Clone(all)}
+			byValue[own.Value] = g
+			groups = append(groups, g)
 		}
+		g.items = append(g.items, item)
 	}
 	if everything != nil {
 		groups = append(groups, everything)
@@ -79,6 +75,9 @@ func (r *ToRules) addTagged(kind Kind, items []*tagItem, earlier *ToRules) error
 				return err
 			}
 			made = madeTagged{g.items, merged.rules(matchers)}
+			if len(g.items) == 2 && r.pairs != nil {
+				r.pairs[[2]any{g.items[0].conf, g.items[1].conf}] = merged.confs
+			}
 		}
 		r.tagged[key] = made
 		r.To = append(r.To, made.rules...)

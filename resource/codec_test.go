@@ -125,6 +125,30 @@ func TestCapturedBodiesRoundTrip(t *testing.T) {
 	}
 }
 
+// TestDecodeIsStrict: what readers may understand in different ways is refused wherever a body comes from.
+func TestDecodeIsStrict(t *testing.T) {
+	deep := func(n int) string {
+		return `{"type":"Mesh","name":"m","x":` + strings.Repeat("[", n-1) + strings.Repeat("]", n-1) + `}`
+	}
+	for name, tt := range map[string]struct{ body, want string }{
+		"key twice":            {`{"type":"Mesh","name":"a","name":"b"}`, `key "name" is given twice`},
+		"key twice by escape":  {`{"type":"Mesh","name":"a","na\u006de":"b"}`, `key "name" is given twice`},
+		"key twice below":      {`{"type":"Mesh","name":"a","x":[{"y":1,"y":1}]}`, `key "y" is given twice`},
+		"same key, apart":      {`{"type":"Mesh","name":"a","x":[{"y":1},{"y":{"y":"y"}}]}`, ""},
+		"not UTF-8":            {"{\"type\":\"Mesh\",\"name\":\"\xff\"}", "not UTF-8"},
+		"as deep as may be":    {deep(resource.MaxDepth), ""},
+		"deeper":               {deep(resource.MaxDepth + 1), "nested deeper than 100 levels"},
+		"two values":           {`{"type":"Mesh","name":"a"}{}`, "after top-level value"},
+		"nothing":              {``, "unexpected end of JSON input"},
+		"deeper than Go reads": {deep(20000), "exceeded max depth"},
+	} {
+		_, err := registry().Decode([]byte(tt.body))
+		if (err == nil) != (tt.want == "") || err != nil && !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%s: got %v, want %q", name, err, tt.want)
+		}
+	}
+}
+
 func TestDecodeFaults(t *testing.T) {
 	for _, tt := range []struct {
 		name, body string

@@ -11,6 +11,9 @@ import (
 	"github.com/kuma-dp/kuma-dp/internal/yamljson"
 )
 
+// MaxDepth bounds the nesting of a resource's JSON: the deepest policy has about fifteen levels.
+const MaxDepth = 100
+
 // DecodeError tells which fields of a body have the wrong type, or are required and missing. Faults is never empty and fits into the error body of
 // contract policies.md §1.3.
 type DecodeError struct {
@@ -54,10 +57,14 @@ type nested struct {
 	Status json.RawMessage `json:"status"`
 }
 
-// Decode reads the universal form of one resource. Fields that are not known are dropped (contract policies.md §1.3).
+// Decode reads the universal form of one resource. Fields that are not known are dropped (contract policies.md §1.3); a
+// key given twice, bytes that are no UTF-8 and more than MaxDepth levels are errors, wherever the text comes from.
 // The error is a *DecodeError when a field has the wrong type or is missing and an *UnknownKindError when the type is not known. The
 // result is not validated, has no Version, and has a mesh only if its kind has one.
 func (r *Registry) Decode(data []byte) (*Resource, error) {
+	if err := yamljson.CheckJSON(data, MaxDepth); err != nil {
+		return nil, fmt.Errorf("decode resource: %w", err)
+	}
 	var compact bytes.Buffer
 	compact.Grow(len(data))
 	// Raw parts of specs keep their bytes: without white space equal bodies decode to equal resources.

@@ -61,9 +61,9 @@ func (r *Registry) EncodeKubernetes(res *Resource, namespace string) ([]byte, er
 	}
 	if secret, ok := res.Spec.(*Secret); ok {
 		out.Kind, out.APIVersion = "Secret", "v1"
-		out.Type = "system.kuma.io/secret"
+		out.Type = typeOfMesh
 		if res.Kind == KindGlobalSecret {
-			out.Type = "system.kuma.io/global-secret"
+			out.Type = typeOfGlobal
 		}
 		out.Data = map[string][]byte{"value": secret.Data}
 		return marshal(out)
@@ -78,13 +78,16 @@ func (r *Registry) EncodeKubernetes(res *Resource, namespace string) ([]byte, er
 // givenLabels leaves out what the control plane computes.
 func givenLabels(labels map[string]string) map[string]string {
 	given := maps.Clone(labels)
-	maps.DeleteFunc(given, func(key, _ string) bool {
-		switch key {
-		case LabelMesh, LabelOrigin, LabelZone, LabelEnv, LabelDisplayName, LabelManagedBy:
-			return true
-		default:
-			return false
-		}
-	})
+	maps.DeleteFunc(given, func(key, _ string) bool { return hiddenLabel(key) })
 	return given
+}
+
+// hiddenLabel tells whether a label is one of those that the Kubernetes form does not show.
+func hiddenLabel(key string) bool {
+	switch key {
+	case LabelMesh, LabelOrigin, LabelZone, LabelEnv, LabelDisplayName, LabelManagedBy:
+		return true
+	default:
+		return false
+	}
 }

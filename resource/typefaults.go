@@ -33,6 +33,9 @@ func (f *Faults) checkType(p Path, value any, t reflect.Type) {
 		t = t.Elem()
 	}
 	if t.Implements(unmarshaler) || reflect.PointerTo(t).Implements(unmarshaler) {
+		if t.Kind() == reflect.Pointer {
+			t = t.Elem()
+		}
 		f.tryType(p, value, t)
 		return
 	}

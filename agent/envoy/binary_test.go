@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/kuma-dp/kuma-dp/internal/transcript"
 )
 
 func TestFindBinary(t *testing.T) {
@@ -95,7 +97,7 @@ func FuzzParseBuild(f *testing.F) {
 }
 
 func TestTail(t *testing.T) {
-	out := newOutput()
+	out := transcript.New()
 	tl := newTail(out)
 	var all strings.Builder
 	for i := range 40 {
@@ -126,7 +128,7 @@ func TestTailHidesKeysOfSeveralLines(t *testing.T) {
 		"x\n" + secret + "\ny\n", // the beginning is not remembered any more
 		"x\ny\n-----BEGIN RSA PRIVATE KEY-----\n" + secret,
 	} {
-		tl := newTail(newOutput())
+		tl := newTail(transcript.New())
 		tl.Write([]byte(in))
 		got := strings.Join(tl.lines(), "|")
 		if strings.Contains(got, "QUJD") || !strings.Contains(got, "x") || !strings.Contains(got, "y") {
@@ -139,7 +141,7 @@ func FuzzTail(f *testing.F) {
 	f.Add([]byte("a\nb"), []byte("c\n\xff\n"))
 	f.Add([]byte("eyJa.b"), []byte(".c -----BEGIN PRIVATE KEY-----\n"))
 	f.Fuzz(func(t *testing.T, a, b []byte) {
-		tl := newTail(newOutput())
+		tl := newTail(transcript.New())
 		tl.Write(a)
 		tl.Write(b)
 		for _, l := range tl.lines() {

@@ -48,7 +48,7 @@ func TestDrainCutShort(t *testing.T) {
 			defer cancel()
 			drained := make(chan error)
 			go func() { drained <- r.Drain(ctx) }()
-			r.out.await(t, "POST /healthcheck/fail")
+			r.out.Await(t, "POST /healthcheck/fail")
 			if r.State() != Draining {
 				t.Errorf("state %v", r.State())
 			}

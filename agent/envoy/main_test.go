@@ -1,7 +1,6 @@
 package envoy
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -10,12 +9,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"go.uber.org/goleak"
+
+	"github.com/kuma-dp/kuma-dp/internal/transcript"
 )
 
 // agentVar makes this test binary behave like an agent that runs the Envoy configured in the file it names.
@@ -63,7 +62,7 @@ type fakeConfig struct {
 // run is a Process that runs.
 type run struct {
 	*Process
-	out, err *output
+	out, err *transcript.Transcript
 	cancel   context.CancelFunc
 	result   chan error
 }
@@ -84,7 +83,7 @@ func startFake(t *testing.T, fake fakeConfig, change func(*Config)) *run {
 
 func startProcess(t *testing.T, cfg Config, change func(*Config)) *run {
 	t.Helper()
-	r := &run{out: newOutput(), err: newOutput(), result: make(chan error, 1)}
+	r := &run{out: transcript.New(), err: transcript.New(), result: make(chan error, 1)}
 	cfg.Stdout, cfg.Stderr = r.out, r.err
 	cfg.Log = slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug}))
 	if change != nil {
@@ -122,48 +121,6 @@ func (r *run) ready(t *testing.T) {
 	defer cancel()
 	if err := r.Ready(ctx); err != nil {
 		t.Fatal(err)
-	}
-}
-
-// output collects what is written and lets tests wait for a piece of it.
-type output struct {
-	mu      sync.Mutex
-	buf     bytes.Buffer
-	changed chan struct{}
-}
-
-func newOutput() *output { return &output{changed: make(chan struct{})} }
-
-func (o *output) Write(b []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.buf.Write(b)
-	close(o.changed)
-	o.changed = make(chan struct{})
-	return len(b), nil
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.buf.String()
-}
-
-func (o *output) await(t *testing.T, want string) {
-	t.Helper()
-	limit := time.After(30 * time.Second)
-	for {
-		o.mu.Lock()
-		got, changed := o.buf.String(), o.changed
-		o.mu.Unlock()
-		if strings.Contains(got, want) {
-			return
-		}
-		select {
-		case <-changed:
-		case <-limit:
-			t.Fatalf("%q was not printed, only:\n%s", want, got)
-		}
 	}
 }
 

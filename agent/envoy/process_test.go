@@ -14,6 +14,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/kuma-dp/kuma-dp/internal/transcript"
 )
 
 func TestArgs(t *testing.T) {
@@ -234,7 +236,7 @@ func TestSIGTERMIgnored(t *testing.T) {
 func TestReadyEndsWithItsContext(t *testing.T) {
 	r := startFake(t, fakeConfig{NotReady: slices.Repeat([]string{"INITIALIZING"}, 10000)}, nil)
 	ctx, cancel := context.WithCancel(t.Context())
-	go func() { r.out.await(t, "GET /ready\nGET /ready"); cancel() }()
+	go func() { r.out.Await(t, "GET /ready\nGET /ready"); cancel() }()
 	if err := r.Ready(ctx); !errors.Is(err, context.Canceled) || !strings.Contains(err.Error(), "INITIALIZING") {
 		t.Errorf("got %v, want it to tell the last answer", err)
 	}
@@ -268,13 +270,13 @@ func TestAgentKilled(t *testing.T) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	seen := newOutput()
+	seen := transcript.New()
 	end := make(chan struct{})
 	go func() {
 		defer close(end)
 		io.Copy(seen, out) // ends when the last process that has the pipe has ended
 	}()
-	seen.await(t, "serving")
+	seen.Await(t, "serving")
 	if err := cmd.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}

@@ -1,27 +1,54 @@
 package metrics
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
-	"io"
-	"net/http"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	dto "github.com/prometheus/client_model/go"
 )
 
-const maxDynamic = 1 << 20
-
-// configuration is what a MeshMetric policy says, read from Envoy at each scrape: there is nothing to poll for in between
-// (contract agent.md §4.5). Its backends are left out: whoever asks is one, and package relay tells of those that would
-// have to be pushed to.
+// configuration is what a MeshMetric policy says (contract agent.md §4.5).
 type configuration struct {
 	Applications []Application     `json:"applications"`
 	Sidecar      sidecar           `json:"sidecar"`
 	ExtraLabels  map[string]string `json:"extraLabels"`
+	Backends     []struct {
+		Type          string `json:"type"`
+		Name          string `json:"name"`
+		OpenTelemetry *struct {
+			Endpoint        string `json:"endpoint"`
+			RefreshInterval string `json:"refreshInterval"`
+		} `json:"openTelemetry"`
+	} `json:"backends"`
+}
+
+// collectors are the backends that are pushed to. Only sockets in dir are: the agent may open more than the control plane
+// has to know of.
+func (c *configuration) collectors(dir string) (out []openTelemetry, refused []string) {
+	if c == nil {
+		return nil, nil
+	}
+	for _, b := range c.Backends {
+		if b.OpenTelemetry == nil {
+			continue
+		}
+		endpoint := filepath.Clean(b.OpenTelemetry.Endpoint)
+		if filepath.Dir(endpoint) != dir || !strings.HasPrefix(filepath.Base(endpoint), "kuma-otel-") {
+			refused = append(refused, b.OpenTelemetry.Endpoint)
+			continue
+		}
+		interval, err := time.ParseDuration(b.OpenTelemetry.RefreshInterval)
+		if err != nil || interval <= 0 {
+			interval = defaultInterval
+		}
+		out = append(out, openTelemetry{b.Name, endpoint, max(interval, leastInterval)})
+	}
+	return out, refused
 }
 
 // sidecar selects among Envoy's metrics.
@@ -41,21 +68,32 @@ type selector struct {
 	Match string `json:"match"`
 }
 
-func (h *Hijacker) configuration(ctx context.Context) (*configuration, error) {
-	q, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://localhost/meshmetric", nil)
-	if err != nil {
-		return nil, err
+// openTelemetry is a collector that metrics are pushed to. Endpoint is a socket of Envoy's, which leads there.
+type openTelemetry struct {
+	Name, Endpoint string
+	Interval       time.Duration
+}
+
+const (
+	defaultInterval = time.Minute
+	leastInterval   = 100 * time.Millisecond // a shorter one would only burn the workload's time
+)
+
+// Configure takes what a MeshMetric policy says, JSON, from the next page and push on; nil ends them. It does not block.
+func (h *Hijacker) Configure(body []byte) {
+	var c *configuration
+	if body != nil {
+		var err error
+		if c, err = parseConfiguration(body); err != nil {
+			h.cfg.Log.Warn("metrics stay as they were", "reason", err.Error())
+			return
+		}
 	}
-	answer, err := h.dynamic.Do(q)
-	if err != nil {
-		return nil, fmt.Errorf("read MeshMetric configuration from envoy: %w", err)
+	h.policy.Store(c)
+	select {
+	case h.changed <- struct{}{}:
+	default: // it will be seen
 	}
-	defer answer.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(answer.Body, maxDynamic+1))
-	if err != nil || len(body) > maxDynamic || answer.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("read MeshMetric configuration from envoy: status %d, %d bytes: %w", answer.StatusCode, len(body), err)
-	}
-	return parseConfiguration(body)
 }
 
 func parseConfiguration(body []byte) (*configuration, error) {

@@ -1,7 +1,10 @@
 package metrics
 
 import (
+	"path/filepath"
+	"slices"
 	"testing"
+	"time"
 
 	dto "github.com/prometheus/client_model/go"
 )
@@ -9,13 +12,52 @@ import (
 func FuzzConfiguration(f *testing.F) {
 	f.Add([]byte(`{"observability":{"metrics":{"applications":null,"backends":[{"type":"Prometheus","name":null}],"extraLabels":{"a":"b"},
 		"sidecar":{"profiles":{"appendProfiles":[{"name":"All"}],"exclude":[{"type":"Regex","match":"("}]}}}}}`), "envoy_server_live")
-	f.Fuzz(func(_ *testing.T, body []byte, name string) {
+	f.Add([]byte(`{"observability":{"metrics":{"backends":[{"type":"OpenTelemetry","name":"a","openTelemetry":{"endpoint":"/run/kuma-otel-a.sock","refreshInterval":"30s"}}]}}}`), "")
+	f.Fuzz(func(t *testing.T, body []byte, name string) {
 		c, err := parseConfiguration(body)
 		if err != nil {
 			return
 		}
+		for _, to := range first(c.collectors("/run")) {
+			if filepath.Dir(to.Endpoint) != "/run" || to.Interval <= 0 {
+				t.Errorf("pushes to %+v", to)
+			}
+		}
 		c.Sidecar.filter(families{name: &dto.MetricFamily{Metric: []*dto.Metric{{}}}})
 	})
+}
+
+func first[A, B any](a A, _ B) A { return a }
+
+func TestCollectors(t *testing.T) {
+	body := func(endpoint, interval string) string {
+		return `{"type":"OpenTelemetry","name":"a","openTelemetry":{"endpoint":"` + endpoint + `","refreshInterval":"` + interval + `"}}`
+	}
+	for _, tc := range []struct {
+		name, backend string
+		want          []openTelemetry
+		refused       int
+	}{
+		{"an interval", body("/run/kuma-otel-a.sock", "30s"), []openTelemetry{{"a", "/run/kuma-otel-a.sock", 30 * time.Second}}, 0},
+		{"none", body("/run/kuma-otel-a.sock", ""), []openTelemetry{{"a", "/run/kuma-otel-a.sock", time.Minute}}, 0},
+		{"a negative one", body("/run/kuma-otel-a.sock", "-1s"), []openTelemetry{{"a", "/run/kuma-otel-a.sock", time.Minute}}, 0},
+		{"a tiny one", body("/run/kuma-otel-a.sock", "1ns"), []openTelemetry{{"a", "/run/kuma-otel-a.sock", 100 * time.Millisecond}}, 0},
+		{"Prometheus", `{"type":"Prometheus","name":null}`, nil, 0},
+		{"a socket elsewhere", body("/var/run/docker.sock", "1s"), nil, 1},
+		{"a way out", body("/run/kuma-otel-/../../var/kuma-otel-a", "1s"), nil, 1},
+		{"another socket of the agent", body("/run/kuma-xds.sock", "1s"), nil, 1},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			c, err := parseConfiguration([]byte(`{"observability":{"metrics":{"backends":[` + tc.backend + `]}}}`))
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, refused := c.collectors("/run")
+			if !slices.Equal(got, tc.want) || len(refused) != tc.refused {
+				t.Errorf("got %v, refused %v", got, refused)
+			}
+		})
+	}
 }
 
 func TestProfiles(t *testing.T) {

@@ -1,5 +1,5 @@
-// Package metrics gathers the metrics of a workload and of Envoy into one page, on an owner-only unix socket that Envoy's
-// metrics listener asks (contract agent.md §4.4).
+// Package metrics gathers the metrics of a workload and of Envoy: into one page, on an owner-only unix socket that Envoy's
+// metrics listener asks, and for OpenTelemetry collectors, to which it pushes them (contract agent.md §4.4, §4.5).
 package metrics
 
 import (
@@ -18,6 +18,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	dto "github.com/prometheus/client_model/go"
@@ -46,8 +47,6 @@ type Application struct {
 type Config struct {
 	// Path is the unix socket's, as the control plane computes it.
 	Path string
-	// DynamicPath is the socket on which Envoy tells the MeshMetric configuration.
-	DynamicPath string
 	// Applications are those of Mesh.metrics.
 	Applications []Application
 	// Address is the Dataplane's; it replaces an empty address of an application.
@@ -56,7 +55,7 @@ type Config struct {
 	Envoy func(ctx context.Context, pathAndQuery string) (io.ReadCloser, error)
 	// Source, when valid, is the address from which applications are asked, so that redirection lets it pass.
 	Source, Source6 net.IP
-	// Labels are added to every sample of a MeshMetric page.
+	// Labels are added to every sample of a MeshMetric page or push. The label service also names the resource of pushes.
 	Labels map[string]string
 	Log    *slog.Logger
 }
@@ -66,7 +65,9 @@ type Hijacker struct {
 	cfg      Config
 	listener net.Listener
 	client   *http.Client
-	dynamic  *http.Client
+	began    time.Time
+	policy   atomic.Pointer[configuration] // nil without a MeshMetric policy
+	changed  chan struct{}                 // has room for one
 }
 
 // New binds the socket.
@@ -78,15 +79,9 @@ func New(cfg Config) (*Hijacker, error) {
 	if err != nil {
 		return nil, err
 	}
-	h := &Hijacker{cfg: cfg, listener: l}
+	h := &Hijacker{cfg: cfg, listener: l, began: time.Now(), changed: make(chan struct{}, 1)}
 	noRedirect := func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	h.client = &http.Client{Timeout: scrapeTimeout, CheckRedirect: noRedirect, Transport: &http.Transport{DialContext: h.dial, DisableKeepAlives: true}}
-	h.dynamic = &http.Client{Timeout: 2 * time.Second, CheckRedirect: noRedirect, Transport: &http.Transport{
-		DisableKeepAlives: true,
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return (&net.Dialer{}).DialContext(ctx, "unix", cfg.DynamicPath)
-		},
-	}}
 	return h, nil
 }
 
@@ -105,8 +100,12 @@ func (h *Hijacker) dial(ctx context.Context, network, address string) (net.Conn,
 	return d.DialContext(ctx, network, address)
 }
 
-// Run serves until ctx ends.
+// Run serves and pushes until ctx ends.
 func (h *Hijacker) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	var pushing sync.WaitGroup
+	pushing.Go(func() { h.push(ctx) })
+	defer func() { cancel(); pushing.Wait() }()
 	server := &http.Server{
 		Handler: http.HandlerFunc(h.serve), ReadHeaderTimeout: time.Second, WriteTimeout: 2 * scrapeTimeout, MaxHeaderBytes: 16 << 10,
 		ErrorLog: slog.NewLogLogger(h.cfg.Log.Handler(), slog.LevelDebug),
@@ -157,9 +156,9 @@ func (h *Hijacker) gather(ctx context.Context, meshMetric bool, query url.Values
 	query.Set("format", "prometheus")
 	query.Set("text_readouts", "")
 	if meshMetric {
-		d, err := h.configuration(ctx)
-		if err != nil {
-			return nil, err
+		d := h.policy.Load()
+		if d == nil {
+			return nil, errors.New("there is no MeshMetric policy")
 		}
 		apps, keep = d.Applications, d.Sidecar.filter
 		labels = maps.Clone(h.cfg.Labels)

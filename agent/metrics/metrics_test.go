@@ -44,44 +44,35 @@ func TestPage(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	dir := t.TempDir()
-	dynamicPath := filepath.Join(dir, "dynamic.sock")
-	dynamicListener, err := net.Listen("unix", dynamicPath)
-	if err != nil {
-		t.Fatal(err)
-	}
 	body := `{"observability":{"metrics":{"applications":[{"name":"app","path":"/m","port":` + portText + `,"address":""},{"name":"dead","path":"/m","port":1,"address":""}],
 		"backends":[{"type":"Prometheus"}],"sidecar":{"profiles":{"appendProfiles":[{"name":"Basic"}]}},"extraLabels":{"kuma_io_zone":"east"}}}}`
-	dynamic := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, body) }))
-	dynamic.Listener.Close()
-	dynamic.Listener = dynamicListener
-	dynamic.Start()
-	defer dynamic.Close()
-
-	path := filepath.Join(dir, "mh.sock")
-	h, err := metrics.New(metrics.Config{
-		Path: path, DynamicPath: dynamicPath, Address: host, Labels: map[string]string{"mesh": "default", "dataplane": "demo"},
+	path := filepath.Join(t.TempDir(), "mh.sock")
+	h := start(t, metrics.Config{
+		Path: path, Address: host, Labels: map[string]string{"mesh": "default", "dataplane": "demo"},
 		Applications: []metrics.Application{{Name: "app", Port: uint32(port), Path: "/metrics"}},
-		Envoy: func(context.Context, string) (io.ReadCloser, error) {
-			return io.NopCloser(strings.NewReader(envoyPage)), nil
-		},
+		Envoy:        envoy,
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	ended := make(chan error, 1)
-	go func() { ended <- h.Run(ctx) }()
-	defer func() {
-		cancel()
-		if err := <-ended; err != nil {
-			t.Error(err)
-		}
-	}()
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return (&net.Dialer{}).DialContext(ctx, "unix", path)
 	}}}
 
+	get := func(path string) (int, string) {
+		a, err := client.Get("http://x" + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer a.Body.Close()
+		b, err := io.ReadAll(a.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return a.StatusCode, string(b)
+	}
+	if status, body := get("/meshmetric"); status != http.StatusServiceUnavailable || !strings.Contains(body, "no MeshMetric") {
+		t.Errorf("without a policy: %d %s", status, body)
+	}
+	h.Configure([]byte(body))
+	h.Configure([]byte("{")) // refused: the former stays
 	for _, tc := range []struct {
 		name, path string
 		has, lacks []string
@@ -94,25 +85,40 @@ func TestPage(t *testing.T) {
 		},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			a, err := client.Get("http://x" + tc.path)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer a.Body.Close()
-			b, err := io.ReadAll(a.Body)
-			if err != nil {
-				t.Fatal(err)
-			}
+			_, page := get(tc.path)
 			for _, want := range tc.has {
-				if !strings.Contains(string(b), want) {
-					t.Errorf("page lacks %s:\n%s", want, b)
+				if !strings.Contains(page, want) {
+					t.Errorf("page lacks %s:\n%s", want, page)
 				}
 			}
 			for _, not := range tc.lacks {
-				if strings.Contains(string(b), not) {
+				if strings.Contains(page, not) {
 					t.Errorf("page has %s", not)
 				}
 			}
 		})
 	}
+}
+
+func envoy(context.Context, string) (io.ReadCloser, error) {
+	return io.NopCloser(strings.NewReader(envoyPage)), nil
+}
+
+// start runs a Hijacker until the test ends.
+func start(t *testing.T, cfg metrics.Config) *metrics.Hijacker {
+	t.Helper()
+	h, err := metrics.New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- h.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+	return h
 }

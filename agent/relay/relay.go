@@ -56,6 +56,9 @@ type Config struct {
 	IdentityWanted func()
 	// DNS gets each new table, in order; it must not block. With nil the listener kuma:dns passes to Envoy.
 	DNS func([]DNSRecord)
+	// Observability gets what the control plane says about metrics, JSON, each time it is another; nil when it says nothing
+	// any more. It must not block, nor change the bytes. May be nil.
+	Observability func(body []byte)
 	// MinBackoff and MaxBackoff bound the jittered wait between attempts to reach the control plane; default 500 ms, 10 s.
 	MinBackoff, MaxBackoff time.Duration
 	// Log is where changes of the connection and refused configuration are told; nil is silent.
@@ -84,6 +87,7 @@ type Relay struct {
 	silence  [2]*time.Timer // for names, for wildcards
 	identity identityMode
 	dns      dnsState
+	observed string // version of the listener that Observability was told of
 	serial   uint64
 }
 

@@ -10,7 +10,12 @@ import (
 	"testing"
 	"time"
 
+	core "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	listener "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+	route "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	hcm "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	discovery "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
 
 	"github.com/kuma-dp/kuma-dp/agent/relay"
@@ -335,28 +340,69 @@ func TestDNSTableNeverReachesEnvoy(t *testing.T) {
 	})
 }
 
-func TestMetricsThatAreNotPushedAreTold(t *testing.T) {
+// TestMetricsConfigurationIsTold reads the body of the listener, whichever control plane sends it; Envoy gets the listener too.
+func TestMetricsConfigurationIsTold(t *testing.T) {
 	both(t, func(t *testing.T, p *peer) {
 		var log lines
-		r, path := run(t, p, func(c *relay.Config) { c.Log = slog.New(slog.NewTextHandler(&log, nil)) })
-		p.set(listenerType, named(listenerType, "1", "in", "_kuma:dynamicconfig:observability", "_kuma:metrics:opentelemetry:otel.svc-4317"))
+		told := make(chan string, 10)
+		_, path := run(t, p, func(c *relay.Config) {
+			c.Log = slog.New(slog.NewTextHandler(&log, nil))
+			c.Observability = func(body []byte) { told <- fmt.Sprintf("%t %s", body != nil, body) }
+		})
+		const name = "_kuma:dynamicconfig:observability"
+		p.set(listenerType, map[string]*anypb.Any{"in": resource(listenerType, "in", "1"), name: directListener(t, name, `{"a":1}`)})
 		e := connectEnvoy(t, path)
 		e.subscribe(listenerType)
-		e.accept(listenerType)
-		p.set(listenerType, named(listenerType, "2", "in", "_kuma:metrics:opentelemetry:otel.svc-4317"))
-		e.accept(listenerType)
-		if got := strings.Count(log.String(), "metrics are NOT pushed"); got != 1 || !strings.Contains(log.String(), "level=WARN msg=\"metrics are NOT pushed") || !strings.Contains(log.String(), "backend=otel.svc-4317") {
-			t.Errorf("told %d times, want once, with the backend:\n%s", got, log.String())
+		if got := namesOf(e.accept(listenerType)); !slices.Equal(got, []string{name, "in"}) {
+			t.Fatalf("listeners are %v", got)
 		}
-		if got := r.Status().NotPushed; !slices.Equal(got, []string{"otel.svc-4317"}) {
-			t.Errorf("status shows %q", got)
+		for i, step := range []struct {
+			listener *anypb.Any
+			want     string
+		}{
+			{nil, `true {"a":1}`},
+			{directListener(t, name, `{"a":2}`), `true {"a":2}`},
+			{resource(listenerType, name, "no route"), "true "},
+			{directListener(t, name, `{"a":2}`), `true {"a":2}`},
+		} {
+			if step.listener != nil {
+				p.set(listenerType, map[string]*anypb.Any{"in": resource(listenerType, "in", fmt.Sprint(i)), name: step.listener})
+				e.accept(listenerType)
+			}
+			if got := <-told; got != step.want {
+				t.Errorf("step %d: told %s, want %s", i, got, step.want)
+			}
 		}
-		p.set(listenerType, named(listenerType, "3", "in"))
+		p.set(listenerType, map[string]*anypb.Any{"in": resource(listenerType, "in", "other"), name: directListener(t, name, `{"a":2}`)})
 		e.accept(listenerType)
-		if got := r.Status().NotPushed; len(got) != 0 {
-			t.Errorf("status still shows %q after the policy went", got)
+		p.set(listenerType, named(listenerType, "last", "in"))
+		e.accept(listenerType)
+		if got := <-told; got != "false " {
+			t.Errorf("told %s after the listener went: an equal one is not told again", got)
 		}
 	})
+}
+
+// directListener answers every request with a body.
+func directListener(t *testing.T, name, body string) *anypb.Any {
+	t.Helper()
+	pack := func(m proto.Message) *anypb.Any {
+		a, err := anypb.New(m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return a
+	}
+	answer := &route.DirectResponseAction{Status: 200, Body: &core.DataSource{Specifier: &core.DataSource_InlineString{InlineString: body}}}
+	return pack(&listener.Listener{Name: name, FilterChains: []*listener.FilterChain{{Filters: []*listener.Filter{{
+		ConfigType: &listener.Filter_TypedConfig{TypedConfig: pack(&hcm.HttpConnectionManager{
+			StatPrefix: "x", RouteSpecifier: &hcm.HttpConnectionManager_RouteConfig{RouteConfig: &route.RouteConfiguration{
+				VirtualHosts: []*route.VirtualHost{{Name: name, Routes: []*route.Route{{
+					Action: &route.Route_DirectResponse{DirectResponse: answer},
+				}}}},
+			}},
+		})},
+	}}}}})
 }
 
 // lines collects a log.

@@ -3,7 +3,6 @@ package relay
 import (
 	"maps"
 	"slices"
-	"strings"
 	"time"
 
 	"google.golang.org/protobuf/types/known/anypb"
@@ -45,8 +44,6 @@ type Status struct {
 	Identity   string `json:"identity"`
 	DNSLoaded  bool   `json:"dnsLoaded"`
 	DNSRecords int    `json:"dnsRecords"`
-	// NotPushed names the OpenTelemetry backends of MeshMetric policies: this agent pushes no metrics.
-	NotPushed []string `json:"metricsNotPushedTo,omitempty"`
 	// Types is by type URL.
 	Types map[string]TypeStatus `json:"types"`
 }
@@ -64,17 +61,11 @@ func (r *Relay) Status() Status {
 		st.Since = r.upBegan
 	}
 	for typeURL, s := range r.subs {
-		for name := range s.have {
-			if backend, ok := strings.CutPrefix(name, otelListener); ok && typeURL == listenerType {
-				st.NotPushed = append(st.NotPushed, backend)
-			}
-		}
 		st.Types[typeURL] = TypeStatus{
 			Version: s.version, Resources: len(s.have), LastNACK: s.nack,
 			Acknowledged: s.acked && s.inflight == nil && s.verdict() == nil,
 		}
 	}
-	slices.Sort(st.NotPushed)
 	return st
 }
 

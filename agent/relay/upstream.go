@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
-	"strings"
 	"time"
 
 	rpc "google.golang.org/genproto/googleapis/rpc/status"
@@ -28,10 +27,6 @@ const (
 	protocolDelta = "delta"
 	protocolState = "state-of-the-world"
 )
-
-// otelListener is how listeners begin by which an agent of Kuma pushes metrics to a backend (contract controlplane.md §3.2).
-// It pushes nothing unasked, so this is the only trace of a policy without a Prometheus backend.
-const otelListener = "_kuma:metrics:opentelemetry:"
 
 // refusedWait is the least wait after the control plane refused the credential: asking again soon changes nothing
 // (demands.md F16).
@@ -207,6 +202,7 @@ func (r *Relay) arrived(s *subscription, version, nonce string) {
 		r.clusters = true
 		r.expectAnswer()
 	}
+	r.observe(s)
 	r.flush(s)
 }
 
@@ -217,10 +213,6 @@ func (r *Relay) put(s *subscription, name string, resource held) error {
 	}
 	if s.typeURL == secretType && name == r.cfg.IdentitySecret && r.identity != identityUpstream {
 		return nil // the local key is better
-	}
-	if _, known := s.have[name]; !known && s.typeURL == listenerType && strings.HasPrefix(name, otelListener) {
-		r.log.Warn("metrics are NOT pushed to the OpenTelemetry backend of a MeshMetric policy: use a Prometheus backend, which this agent serves",
-			"backend", strings.TrimPrefix(name, otelListener))
 	}
 	delete(s.missing, name)
 	s.have[name] = resource

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"os"
 	"os/signal"
 	"syscall"
@@ -13,95 +12,40 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/kuma-dp/kuma-dp/controlplane"
-	"github.com/kuma-dp/kuma-dp/internal/version"
+	"github.com/kuma-dp/kuma-dp/internal/command"
 )
 
-// Exit codes. A supervisor should start again only what failed while running.
-const (
-	exitStart   = 1 // wrong configuration, or the start failed
-	exitUsage   = 2 // wrong command line
-	exitRuntime = 3 // a part failed after the control plane was ready
-)
+// exitRuntime is for what failed after the control plane was ready: a supervisor should start again only that.
+const exitRuntime = 3
 
-// errUsage marks a command line that could not be understood, errRun a control plane that failed while running.
-var (
-	errUsage = errors.New("see --help")
-	errRun   = errors.New("control plane failed")
-)
-
-// streams are where a command writes.
-type streams struct{ out, err io.Writer }
+// errRun marks a control plane that failed while running.
+var errRun = errors.New("control plane failed")
 
 // execute runs one command line and returns the exit code; an error is printed on stderr.
 func execute(args []string, out, stderr io.Writer) int {
-	root := newRoot(streams{out, stderr})
-	root.SetArgs(args)
-	root.SetOut(out)
-	root.SetErr(stderr)
-	err := root.ExecuteContext(context.Background())
-	if err == nil {
+	s := command.Streams{Out: out, Err: stderr}
+	return command.Execute(newRoot(s), args, s, func(err error) int {
+		if errors.Is(err, errRun) {
+			return exitRuntime
+		}
 		return 0
-	}
-	fmt.Fprintf(stderr, "Error: %v\n", err)
-	switch {
-	case errors.Is(err, errUsage):
-		return exitUsage
-	case errors.Is(err, errRun):
-		return exitRuntime
-	}
-	return exitStart
+	})
 }
 
-func newRoot(s streams) *cobra.Command {
-	root := &cobra.Command{
-		Use:   "kuma-cp",
-		Short: "Universal control plane for Envoy-based Service Mesh",
-		Long: `Universal control plane for Envoy-based Service Mesh.
+func newRoot(s command.Streams) *cobra.Command {
+	var level string
+	root := command.Root("kuma-cp", "Universal control plane for Envoy-based Service Mesh", `Universal control plane for Envoy-based Service Mesh.
 
 Exit codes: 0 stopped as asked, 1 wrong configuration or failed start, 2 wrong command line, 3 failure while running.`,
-		SilenceUsage:  true,
-		SilenceErrors: true,
-		Args:          noArgs,
-		RunE:          func(c *cobra.Command, _ []string) error { return c.Help() },
-	}
-	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
-		return fmt.Errorf("%w: %w of %s", err, errUsage, c.CommandPath())
-	})
-	var level string
+		newRun(s, &level), command.Version(s.Out))
 	root.PersistentFlags().StringVar(&level, "log-level", "info", "off, info or debug")
-	root.AddCommand(newRun(s, &level), newVersion(s))
 	return root
 }
 
-// noArgs is cobra.NoArgs as an error of usage.
-func noArgs(c *cobra.Command, args []string) error {
-	if len(args) > 0 {
-		return fmt.Errorf("unexpected argument %q: %w of %s", args[0], errUsage, c.CommandPath())
-	}
-	return nil
-}
-
-func newVersion(s streams) *cobra.Command {
-	var detailed bool
-	c := &cobra.Command{
-		Use: "version", Short: "Print version", Args: noArgs,
-		RunE: func(*cobra.Command, []string) error {
-			text := version.Short() + "\n"
-			if detailed {
-				text = version.Detailed()
-			}
-			_, err := io.WriteString(s.out, text)
-			return err
-		},
-	}
-	c.Flags().BoolVarP(&detailed, "detailed", "a", false, "print the build too")
-	return c
-}
-
-func newRun(s streams, level *string) *cobra.Command {
+func newRun(s command.Streams, level *string) *cobra.Command {
 	var file string
 	c := &cobra.Command{
-		Use: "run", Short: "Launch Control Plane", Args: noArgs,
+		Use: "run", Short: "Launch Control Plane", Args: command.NoArgs,
 		Long: `Launch Control Plane.
 
 Settings come from the file, and go before it from the environment: KUMA_GENERAL_WORK_DIR, KUMA_STORE_TYPE and so on.
@@ -115,11 +59,14 @@ KUMA_API_SERVER_AUTHN_LOCALHOST_IS_ADMIN=false makes requests from this host nee
 KUMA_POLICIES_COMPUTE_ROLE=true (policies.computeRole) gives every policy of this zone its role, which follows from its label
 k8s.kuma.io/namespace and its items as on Kubernetes. Off, as in 2.9, the label kuma.io/policy-role is what its writer says.
 
+KUMA_MESH_TRAFFIC_PERMISSION_DISABLE_CLIQUES_ALGORITHM=true (policies.disableCliques) makes the rules by client of every kind of
+policy from groups of items that overlap directly or through others, as Kuma did before 2.9.13, instead of from maximal cliques.
+
 SIGTERM or SIGINT stops it in order; a second one at once.`,
 		RunE: func(c *cobra.Command, _ []string) error {
-			log, err := newLog(s.err, *level)
+			log, err := command.NewLog(s.Err, *level)
 			if err != nil {
-				return err
+				return command.Usage(c, err)
 			}
 			cfg, err := controlplane.Load(file)
 			if err != nil {
@@ -155,16 +102,4 @@ func untilSignal(ctx context.Context) (context.Context, context.CancelFunc) {
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM, syscall.SIGINT)
 	context.AfterFunc(ctx, stop)
 	return ctx, stop
-}
-
-func newLog(w io.Writer, level string) (*slog.Logger, error) {
-	switch level {
-	case "off":
-		return slog.New(slog.DiscardHandler), nil
-	case "info":
-		return slog.New(slog.NewTextHandler(w, nil)), nil
-	case "debug":
-		return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: slog.LevelDebug})), nil
-	}
-	return nil, fmt.Errorf("unknown log level %q, use off, info or debug: %w", level, errUsage)
 }

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/kuma-dp/kuma-dp/internal/command"
 )
 
 // The test binary is kuma-cp when it is told so: real signals and exit codes need a process.
@@ -20,7 +22,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-func command(t *testing.T, env []string, args ...string) *exec.Cmd {
+func process(t *testing.T, env []string, args ...string) *exec.Cmd {
 	t.Helper()
 	self, err := os.Executable()
 	if err != nil {
@@ -55,16 +57,16 @@ func TestExitCodes(t *testing.T) {
 		{"version", nil, []string{"version"}, 0, "Kuma: "},
 		{"detailed version", nil, []string{"version", "--detailed"}, 0, "Build Date:"},
 		{"help", nil, nil, 0, "Exit codes:"},
-		{"unknown command", nil, []string{"rum"}, exitUsage, "rum"},
-		{"unknown flag", nil, []string{"run", "--nope"}, exitUsage, "--nope"},
-		{"argument", nil, []string{"run", "now"}, exitUsage, "now"},
-		{"unknown log level", nil, []string{"run", "--log-level", "loud"}, exitUsage, "loud"},
-		{"unknown setting", nil, []string{"run", "-c", file}, exitStart, "nonsense"},
-		{"wrong setting", []string{"KUMA_STORE_TYPE=postgres"}, []string{"run"}, exitStart, "store.type"},
-		{"port in use", []string{"KUMA_DP_SERVER_PORT=" + port}, []string{"run"}, exitStart, "port " + port},
+		{"unknown command", nil, []string{"rum"}, command.ExitUsage, "rum"},
+		{"unknown flag", nil, []string{"run", "--nope"}, command.ExitUsage, "--nope"},
+		{"argument", nil, []string{"run", "now"}, command.ExitUsage, "now"},
+		{"unknown log level", nil, []string{"run", "--log-level", "loud"}, command.ExitUsage, "loud"},
+		{"unknown setting", nil, []string{"run", "-c", file}, command.ExitStart, "nonsense"},
+		{"wrong setting", []string{"KUMA_STORE_TYPE=postgres"}, []string{"run"}, command.ExitStart, "store.type"},
+		{"port in use", []string{"KUMA_DP_SERVER_PORT=" + port}, []string{"run"}, command.ExitStart, "port " + port},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			cmd := command(t, tt.env, tt.args...)
+			cmd := process(t, tt.env, tt.args...)
 			out, err := cmd.CombinedOutput()
 			if cmd.ProcessState == nil {
 				t.Fatal(err)
@@ -97,7 +99,7 @@ func (w *watcher) String() string { return w.buf.String() }
 
 func TestASignalStopsInOrder(t *testing.T) {
 	for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT} {
-		cmd := command(t, []string{"KUMA_NO_SUCH_SETTING=1"}, "run")
+		cmd := process(t, []string{"KUMA_NO_SUCH_SETTING=1"}, "run")
 		seen := make(chan struct{})
 		log := &watcher{text: "control plane is ready", seen: seen}
 		cmd.Stderr = log

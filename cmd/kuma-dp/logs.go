@@ -9,6 +9,8 @@ import (
 
 	"github.com/spf13/pflag"
 	"gopkg.in/natefinch/lumberjack.v2"
+
+	"github.com/kuma-dp/kuma-dp/internal/command"
 )
 
 // logFlags are the flags of all commands that log (contract agent.md §1.2).
@@ -26,37 +28,30 @@ func (l *logFlags) bind(f *pflag.FlagSet) {
 }
 
 // logger makes the logger; close it at the end.
-func (l *logFlags) logger(s streams) (*slog.Logger, io.Closer, error) {
-	level := slog.LevelInfo
-	switch l.level {
-	case "off":
-		return slog.New(slog.DiscardHandler), noFile{}, nil
-	case "info":
-	case "debug":
-		level = slog.LevelDebug
-	default:
-		return nil, nil, fmt.Errorf("unknown log level %q: %w", l.level, errUsage)
+func (l *logFlags) logger(s command.Streams) (*slog.Logger, io.Closer, error) {
+	log, err := command.NewLog(s.Err, l.level)
+	if err != nil {
+		return nil, nil, fmt.Errorf("%w: %w", err, command.ErrUsage)
 	}
-	to := s.err
-	var closer io.Closer = noFile{}
-	if l.path != "" {
-		path, err := filepath.Abs(l.path)
-		if err != nil {
-			return nil, nil, fmt.Errorf("find log file %s: %w", l.path, err)
-		}
-		// Found out now, not at the first line: lumberjack would lose it silently.
-		f, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
-		if err != nil {
-			return nil, nil, fmt.Errorf("open log file: %w: check --log-output-path", err)
-		}
-		if err := f.Close(); err != nil {
-			return nil, nil, fmt.Errorf("close log file: %w", err)
-		}
-		rotating := &lumberjack.Logger{Filename: path, MaxSize: l.maxSize, MaxBackups: l.maxFiles, MaxAge: l.maxAge}
-		fmt.Fprintf(s.out, "kuma-dp: logs will be stored in %q\n", path)
-		to, closer = rotating, rotating
+	if l.path == "" || l.level == "off" {
+		return log, noFile{}, nil
 	}
-	return slog.New(slog.NewTextHandler(to, &slog.HandlerOptions{Level: level})), closer, nil
+	path, err := filepath.Abs(l.path)
+	if err != nil {
+		return nil, nil, fmt.Errorf("find log file %s: %w", l.path, err)
+	}
+	// Found out now, not at the first line: lumberjack would lose it silently.
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return nil, nil, fmt.Errorf("open log file: %w: check --log-output-path", err)
+	}
+	if err := f.Close(); err != nil {
+		return nil, nil, fmt.Errorf("close log file: %w", err)
+	}
+	rotating := &lumberjack.Logger{Filename: path, MaxSize: l.maxSize, MaxBackups: l.maxFiles, MaxAge: l.maxAge}
+	fmt.Fprintf(s.Out, "kuma-dp: logs will be stored in %q\n", path)
+	log, err = command.NewLog(rotating, l.level)
+	return log, rotating, err
 }
 
 // noFile is the log that needs no closing.

@@ -12,15 +12,16 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/kuma-dp/kuma-dp/agent"
+	"github.com/kuma-dp/kuma-dp/internal/command"
 )
 
 // gcPercent trades processor time, of which the agent uses little, for half of the heap's slack.
 const gcPercent = 50
 
-func newRun(s streams, logs *logFlags) *cobra.Command {
+func newRun(s command.Streams, logs *logFlags) *cobra.Command {
 	cfg := agent.DefaultConfig()
 	c := &cobra.Command{
-		Use: "run", Short: "Launch Dataplane (Envoy)", Args: cobra.NoArgs,
+		Use: "run", Short: "Launch Dataplane (Envoy)", Args: command.NoArgs,
 		Long: `Launch Dataplane (Envoy): fetch its configuration from the control plane, start it, keep it fresh, and drain it at the end.
 
 Every flag has an environment variable, which goes before the flag. The first SIGTERM or SIGINT drains connections for
@@ -37,7 +38,7 @@ connections and goes on running.`,
 			}
 			cfg.Log, cfg.LogLevel = log, logs.level
 			harden()
-			a, err := agent.New(cfg, s.in)
+			a, err := agent.New(cfg, s.In)
 			if err != nil {
 				return err
 			}
@@ -84,7 +85,7 @@ func onSignals(ctx context.Context, a *agent.Agent) (context.Context, context.Ca
 				case 2:
 					a.Hurry()
 				default:
-					os.Exit(exitStart)
+					os.Exit(command.ExitStart)
 				}
 			}
 		}

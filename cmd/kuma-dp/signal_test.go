@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -13,12 +12,13 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/kuma-dp/kuma-dp/internal/command"
 	"github.com/kuma-dp/kuma-dp/internal/realenvoy"
+	"github.com/kuma-dp/kuma-dp/internal/transcript"
 )
 
 const (
@@ -32,7 +32,7 @@ type process struct {
 	t     *testing.T
 	cmd   *exec.Cmd
 	ready string // URL
-	log   *output
+	log   *transcript.Transcript
 	ended chan struct{}
 	code  int // once ended
 }
@@ -52,7 +52,7 @@ func begin(t *testing.T, c *controlPlane, dir string) *process {
 		t.Fatal(err)
 	}
 	// testscript.Main has put this test binary on PATH under this name.
-	p := &process{t: t, ready: "http://127.0.0.1:" + port + "/ready", log: newOutput(), ended: make(chan struct{})}
+	p := &process{t: t, ready: "http://127.0.0.1:" + port + "/ready", log: transcript.New(), ended: make(chan struct{})}
 	p.cmd = exec.Command("kuma-dp", "run", "--cp-address", c.server.URL, "--mesh=default", "--name=demo", "--concurrency=1",
 		"--drain-time", drainTime.String(), "--binary-path", realenvoy.ForTest(t), "--work-dir", dir, "--envoy-log-level=warning")
 	p.cmd.Env = append(os.Environ(), "KUMA_READINESS_PORT="+port)
@@ -166,14 +166,14 @@ func TestSignals(t *testing.T) {
 	t.Run("SIGUSR2 drains and goes on, SIGTERM then does not wait", func(t *testing.T) {
 		p := launch(t, c, t.TempDir())
 		p.signal(syscall.SIGUSR2)
-		p.log.await(t, "draining inbound connections; the proxy goes on running")
+		p.log.Await(t, "draining inbound connections; the proxy goes on running")
 		p.signal(syscall.SIGUSR2) // again changes nothing
 		if got := p.get(); got != "READY" || !alive(p.envoy()) {
 			t.Errorf("readiness %q, want READY as before", got)
 		}
 		p.signal(syscall.SIGTERM)
 		p.exit(0)
-		p.log.await(t, "already drained, ending at once")
+		p.log.Await(t, "already drained, ending at once")
 		if alive(p.envoy()) {
 			t.Error("Envoy goes on")
 		}
@@ -182,13 +182,13 @@ func TestSignals(t *testing.T) {
 		dir := t.TempDir()
 		p := launch(t, c, dir)
 		p.signal(syscall.SIGTERM)
-		p.log.await(t, "waiting for connections to be drained")
+		p.log.Await(t, "waiting for connections to be drained")
 		if got := p.get(); got != "TERMINATING" || !alive(p.envoy()) {
 			t.Errorf("readiness %q, want TERMINATING, with Envoy serving", got)
 		}
 		p.signal(syscall.SIGINT) // of either kind
 		p.exit(0)
-		p.log.await(t, "drain cut short")
+		p.log.Await(t, "drain cut short")
 		if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
 			t.Errorf("left behind: %v, %v", left, err)
 		}
@@ -201,11 +201,11 @@ func TestSignals(t *testing.T) {
 		}
 		began := time.Now()
 		p.signal(syscall.SIGTERM)
-		p.log.await(t, "draining envoy connections")
+		p.log.Await(t, "draining envoy connections")
 		p.signal(syscall.SIGTERM)
-		p.log.await(t, "stopping envoy")
+		p.log.Await(t, "stopping envoy")
 		p.signal(syscall.SIGTERM)
-		p.exit(exitStart)
+		p.exit(command.ExitStart)
 		if took := time.Since(began); took > 4*time.Second {
 			t.Errorf("took %s: it waited for Envoy", took)
 		}
@@ -234,14 +234,14 @@ func TestKilledAgentTakesEnvoyAlongAndCanStartAgain(t *testing.T) {
 	again := launch(t, c, dir) // same folder, same admin port
 	t.Run("a second agent in the same folder is refused", func(t *testing.T) {
 		other := begin(t, c, dir)
-		other.exit(exitStart)
-		other.log.await(t, "is in use by another kuma-dp")
+		other.exit(command.ExitStart)
+		other.log.Await(t, "is in use by another kuma-dp")
 		if got := again.get(); got != "READY" {
 			t.Errorf("readiness of the first is %q now", got)
 		}
 	})
 	again.signal(syscall.SIGTERM)
-	again.log.await(t, "waiting for connections to be drained")
+	again.log.Await(t, "waiting for connections to be drained")
 	again.signal(syscall.SIGTERM)
 	again.exit(0)
 }
@@ -251,50 +251,8 @@ func TestHostileBootstrapIsRefused(t *testing.T) {
 	dir := t.TempDir()
 	p := begin(t, c, dir)
 	p.exit(exitControlPlane)
-	p.log.await(t, `genericSecret.secret.filename names "/etc/shadow", outside of the work directory`)
+	p.log.Await(t, `genericSecret.secret.filename names "/etc/shadow", outside of the work directory`)
 	if strings.Contains(p.log.String(), "envoy started") {
 		t.Error("Envoy was started with it")
-	}
-}
-
-// output collects what a process writes and lets tests wait for a piece of it.
-type output struct {
-	mu      sync.Mutex
-	buf     bytes.Buffer
-	changed chan struct{}
-}
-
-func newOutput() *output { return &output{changed: make(chan struct{})} }
-
-func (o *output) Write(b []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.buf.Write(b)
-	close(o.changed)
-	o.changed = make(chan struct{})
-	return len(b), nil
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.buf.String()
-}
-
-func (o *output) await(t *testing.T, want string) {
-	t.Helper()
-	late := time.After(patience)
-	for {
-		o.mu.Lock()
-		got, changed := o.buf.String(), o.changed
-		o.mu.Unlock()
-		if strings.Contains(got, want) {
-			return
-		}
-		select {
-		case <-changed:
-		case <-late:
-			t.Fatalf("%q was never written", want)
-		}
 	}
 }

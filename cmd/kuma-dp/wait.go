@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/kuma-dp/kuma-dp/internal/command"
 )
 
 // newWait polls a readiness URL (contract agent.md §1.8).
@@ -15,10 +17,10 @@ func newWait() *cobra.Command {
 	var url string
 	var every, each, all time.Duration
 	c := &cobra.Command{
-		Use: "wait", Short: "Wait for data plane proxy to be ready", Args: cobra.NoArgs,
+		Use: "wait", Short: "Wait for data plane proxy to be ready", Args: command.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if every <= 0 || each <= 0 || all <= 0 {
-				return fmt.Errorf("--check-frequency, --request-timeout and --timeout must be positive: %w", errUsage)
+				return fmt.Errorf("--check-frequency, --request-timeout and --timeout must be positive: %w", command.ErrUsage)
 			}
 			return wait(c.Context(), url, every, each, all)
 		},
@@ -37,7 +39,7 @@ func wait(ctx context.Context, url string, every, each, all time.Duration) error
 	client := &http.Client{Timeout: each, Transport: &http.Transport{DisableKeepAlives: true}}
 	q, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
-		return fmt.Errorf("%w: %w", err, errUsage)
+		return fmt.Errorf("%w: %w", err, command.ErrUsage)
 	}
 	tick := time.NewTicker(every)
 	defer tick.Stop()

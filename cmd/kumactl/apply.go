@@ -15,21 +15,27 @@ import (
 
 func newApplyCommand(a *app) *cobra.Command {
 	var files, vars []string
-	var dryRun bool
+	var dry dryRun
 	cmd := &cobra.Command{
 		Use: "apply -f FILE", Short: "Create or update resources",
 		Long: "Create or update the resources of files, in their order. A file is YAML 1.2 or JSON with one or more documents,\n" +
 			"in the universal form or in that of Kubernetes. All are read before the first is sent; when the control plane\n" +
 			"refuses one, those before it stay applied and the error names them.\n\n" +
 			"With -v a file is a Mustache template first: {{ name }} becomes the value of -v name=value, as it is, without\n" +
-			"escaping. A template without a value for a name is an error.",
+			"escaping. A template without a value for a name is an error.\n\n" +
+			"With --dry-run=server nothing is stored: the control plane tells which proxies would change, with --explain also which\n" +
+			"rules and which resources of Envoy, and which other policies are overridden.",
 		Example: "  kumactl apply -f mesh.yaml\n" +
 			"  kumactl apply -f mesh.yaml -f policies/\n" +
-			"  kumactl apply -f timeout.yaml -v service=web --dry-run",
+			"  kumactl apply -f timeout.yaml -v service=web --dry-run\n" +
+			"  kumactl apply -f timeout.yaml -v service=web --dry-run=server --explain",
 		Args: args(0, 0, "no arguments"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if len(files) == 0 {
 				return usage(cmd, "-f is required; use - for the standard input")
+			}
+			if err := dry.check(cmd); err != nil {
+				return err
 			}
 			values, err := variables(vars)
 			if err != nil {
@@ -44,10 +50,13 @@ func newApplyCommand(a *app) *cobra.Command {
 					fmt.Fprintf(a.stderr, "Warning: %s: %s\n", d, text)
 				}
 			}
-			if dryRun {
+			if dry.mode == dryRunClient {
 				return dump(a.stdout, docs)
 			}
 			return a.withClient(cmd.Context(), func(c *client.Client, kinds client.Kinds) error {
+				if dry.mode == dryRunServer {
+					return a.preview(cmd.Context(), c, kinds, docs, dry)
+				}
 				return a.apply(cmd.Context(), c, kinds, docs)
 			})
 		},
@@ -55,7 +64,7 @@ func newApplyCommand(a *app) *cobra.Command {
 	cmd.Flags().StringArrayVarP(&files, "file", "f", nil,
 		"path of a file, of a directory (its .yaml, .yml and .json files, by name), an http or https URL, or - for the standard input; may be repeated")
 	cmd.Flags().StringArrayVarP(&vars, "var", "v", nil, "name=value of a variable of the template; may be repeated")
-	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "print the resources instead, without asking the control plane")
+	dry.flags(cmd)
 	return cmd
 }
 
@@ -116,7 +125,8 @@ func progress(docs []document, at int) string {
 // computed are labels that the control plane gives on create and, as 2.9 does, drops on an update whose body lacks them.
 var computed = []string{"kuma.io/mesh", "kuma.io/origin", "kuma.io/zone", "kuma.io/env"}
 
-func (a *app) put(ctx context.Context, c *client.Client, kind *client.Kind, d document) error {
+// prepare completes the body of a document, with the labels of what is stored, and returns its path.
+func (a *app) prepare(ctx context.Context, c *client.Client, kind *client.Kind, d document) ([]string, error) {
 	path := kind.URL(d.Mesh, d.Name)
 	if kind.Scope == "Mesh" {
 		d.body["mesh"] = d.Mesh
@@ -126,10 +136,18 @@ func (a *app) put(ctx context.Context, c *client.Client, kind *client.Kind, d do
 	case err == nil:
 		var old document
 		if err := json.Unmarshal(existing, &old); err != nil {
-			return fmt.Errorf("read what is there: %w", err)
+			return nil, fmt.Errorf("read what is there: %w", err)
 		}
 		keep(d, old.Labels)
 	case !client.IsNotFound(err):
+		return nil, err
+	}
+	return path, nil
+}
+
+func (a *app) put(ctx context.Context, c *client.Client, kind *client.Kind, d document) error {
+	path, err := a.prepare(ctx, c, kind, d)
+	if err != nil {
 		return err
 	}
 	body, err := json.Marshal(d.body)

@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/kuma-dp/kuma-dp/cmd/kumactl/client"
+	"github.com/kuma-dp/kuma-dp/internal/command"
 )
 
 // Exit codes.
@@ -148,18 +149,7 @@ func environment(cmd *cobra.Command, flags *pflag.FlagSet, lookup func(string) (
 }
 
 // log makes the logger that the flags ask for.
-func (a *app) log() (*slog.Logger, error) {
-	switch a.logLevel {
-	case "off":
-		return slog.New(slog.DiscardHandler), nil
-	case "info":
-		return slog.New(slog.NewTextHandler(a.stderr, nil)), nil
-	case "debug":
-		return slog.New(slog.NewTextHandler(a.stderr, &slog.HandlerOptions{Level: slog.LevelDebug})), nil
-	default:
-		return nil, fmt.Errorf("--log-level %q is none of off, info, debug", a.logLevel)
-	}
-}
+func (a *app) log() (*slog.Logger, error) { return command.NewLog(a.stderr, a.logLevel) }
 
 // path returns where the configuration file is.
 func (a *app) path() (string, error) {

@@ -93,12 +93,10 @@ func TestTableIsSafe(t *testing.T) {
 
 func TestFromKubernetesRefuses(t *testing.T) {
 	for in, want := range map[string]string{
-		"apiVersion: kuma.io/v1alpha1\nkind: Mesh":                                       "needs kind and metadata",
+		"apiVersion: kuma.io/v1alpha1\nkind: Mesh":                                       "object of Kubernetes: metadata.name cannot be empty",
 		"apiVersion: v1\nkind: Pod\nmetadata: {name: a}":                                 "no resource of a mesh",
-		"apiVersion: v1\nkind: Secret\ntype: Opaque\nmetadata: {name: a}":                "has the type system.kuma.io/secret",
-		"apiVersion: v1\nkind: Secret\ntype: system.kuma.io/secret\nmetadata: {name: a}": "in data.value",
-		"apiVersion: kuma.io/v1alpha1\nkind: Mesh\nmetadata: {name: a}\nspec: {name: b}": "spec.name of Mesh",
-		"apiVersion: kuma.io/v1alpha1\nkind: Mesh\nmetadata: {}":                         "has no name",
+		"apiVersion: v1\nkind: Secret\ntype: Opaque\nmetadata: {name: a}":                "type must be system.kuma.io/secret",
+		"apiVersion: kuma.io/v1alpha1\nkind: Mesh\nmetadata: {name: a}\nspec: {name: b}": "spec.name is not a field of the spec",
 		"items: [1]": "item 1 of the list",
 	} {
 		if _, err := parse([]byte(in), nil, "default"); err == nil || !strings.Contains(err.Error(), want) {
@@ -110,7 +108,7 @@ func TestFromKubernetesRefuses(t *testing.T) {
 func TestFromKubernetes(t *testing.T) {
 	for in, want := range map[string]string{
 		"apiVersion: kuma.io/v1alpha1\nkind: Dataplane\nmesh: m\nmetadata: {name: a, namespace: kuma-system}\nspec: {networking: {address: 1.1.1.1}}": `{"mesh":"m","name":"a","networking":{"address":"1.1.1.1"},"type":"Dataplane"}`,
-		"apiVersion: kuma.io/v1alpha1\nkind: MeshTLS\nmetadata: {name: a, labels: {kuma.io/mesh: m}}\nspec: {from: []}":                               `{"labels":{"kuma.io/mesh":"m"},"mesh":"m","name":"a","spec":{"from":[]},"type":"MeshTLS"}`,
+		"apiVersion: kuma.io/v1alpha1\nkind: MeshTLS\nmetadata: {name: a, labels: {kuma.io/mesh: m}}\nspec: {from: []}":                               `{"mesh":"m","name":"a","spec":{"from":[]},"type":"MeshTLS"}`,
 		"apiVersion: v1\nkind: Secret\ntype: system.kuma.io/global-secret\nmetadata: {name: a}\ndata: {value: YQ==}":                                  `{"data":"YQ==","name":"a","type":"GlobalSecret"}`,
 	} {
 		docs, err := parse([]byte(in), nil, "default")

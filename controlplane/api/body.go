@@ -1,21 +1,16 @@
 package api
 
 import (
-	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"mime"
 	"net/http"
 	"strings"
-	"unicode/utf8"
 
+	"github.com/kuma-dp/kuma-dp/internal/yamljson"
 	"github.com/kuma-dp/kuma-dp/resource"
 )
-
-// maxDepth bounds the nesting of a body: the deepest policy has about fifteen levels.
-const maxDepth = 100
 
 // maxQuery bounds the query in bytes. It is far above what all filters together need.
 const maxQuery = 8 << 10
@@ -40,7 +35,7 @@ func (s *Server) body(r *http.Request, what string) ([]byte, error) {
 		}
 	}
 	if err == nil {
-		err = checkJSON(body)
+		err = yamljson.CheckJSON(body, resource.MaxDepth)
 	}
 	if err != nil {
 		return nil, badBody(what, err)
@@ -50,61 +45,6 @@ func (s *Server) body(r *http.Request, what string) ([]byte, error) {
 
 func badBody(what string, err error) error {
 	return &Error{Status: http.StatusBadRequest, Title: badRequest, Detail: fmt.Sprintf("invalid %s object: %q", what, err.Error())}
-}
-
-// checkJSON refuses what is no JSON, with the texts of encoding/json, and what readers may understand in different ways:
-// bytes that are no UTF-8, a key that an object has twice, and depths at which some give up.
-func checkJSON(body []byte) error {
-	if !utf8.Valid(body) {
-		return errors.New("it is not UTF-8")
-	}
-	var whole json.RawMessage
-	if err := json.Unmarshal(body, &whole); err != nil {
-		return err
-	}
-	dec := json.NewDecoder(bytes.NewReader(body))
-	dec.UseNumber()
-	// The objects and lists around a token; nil for a list. In an object, every other token is a key.
-	type level struct {
-		keys  map[string]bool
-		value bool
-	}
-	var open []level
-	for {
-		token, err := dec.Token()
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		top := len(open) - 1
-		delim, isDelim := token.(json.Delim)
-		if isDelim && (delim == '}' || delim == ']') {
-			open = open[:top]
-			continue
-		}
-		if top >= 0 && open[top].keys != nil {
-			if key, ok := token.(string); ok && !open[top].value {
-				if open[top].keys[key] {
-					return fmt.Errorf("duplicate key %q", key)
-				}
-				open[top].keys[key] = true
-				open[top].value = true
-				continue
-			}
-			open[top].value = false
-		}
-		switch {
-		case !isDelim:
-		case len(open) == maxDepth:
-			return fmt.Errorf("it is nested deeper than %d levels", maxDepth)
-		case delim == '{':
-			open = append(open, level{keys: map[string]bool{}})
-		default:
-			open = append(open, level{})
-		}
-	}
 }
 
 const (

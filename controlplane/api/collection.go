@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"net/http"
@@ -72,21 +73,34 @@ func (c collection) one(key resource.Key) (*resource.Resource, error) {
 
 // encode writes a resource in the form that `?format=` asks for.
 func (c collection) encode(r *http.Request, res *resource.Resource) (json.RawMessage, error) {
-	query := r.URL.Query()
-	switch format := query.Get("format"); format {
-	case "", "universal":
-		return c.server.cfg.Registry.Encode(res, resource.FormUniversal)
-	case "k8s", "kubernetes":
-		namespace := query.Get("namespace")
-		if namespace == "" {
-			namespace = resource.SystemNamespace
-		}
-		return c.server.cfg.Registry.EncodeKubernetes(res, namespace)
+	form, err := formOf(r)
+	switch {
+	case err != nil:
+		return nil, err
+	case form == resource.FormKubernetes:
+		return c.server.cfg.Registry.EncodeKubernetes(res, namespaceOf(r))
 	default:
-		return nil, Invalid("invalid format", notValid, resource.Violation{
+		return c.server.cfg.Registry.Encode(res, form)
+	}
+}
+
+// formOf reads `?format=`, which names the form of an answer, and of the body of a PUT.
+func formOf(r *http.Request) (resource.Form, error) {
+	switch r.URL.Query().Get("format") {
+	case "", "universal":
+		return resource.FormUniversal, nil
+	case "k8s", "kubernetes":
+		return resource.FormKubernetes, nil
+	default:
+		return "", Invalid("invalid format", notValid, resource.Violation{
 			Reason: `"format" must be one of ["k8s", "kubernetes", "universal"]`,
 		})
 	}
+}
+
+// namespaceOf is the namespace of the Kubernetes form.
+func namespaceOf(r *http.Request) string {
+	return cmp.Or(r.URL.Query().Get("namespace"), resource.SystemNamespace)
 }
 
 func (c collection) list(w http.ResponseWriter, r *http.Request) error {

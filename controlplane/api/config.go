@@ -66,6 +66,8 @@ type Config struct {
 	// BeforePut may refuse a resource that is valid by itself, for what it means beside others, and may complete it:
 	// next is not stored yet and may be changed. old is nil on create.
 	BeforePut func(ctx context.Context, old, next *resource.Resource) ([]resource.Violation, error)
+	// Check does the same for a resource that is not going to be stored, and changes nothing else; nil refuses nothing.
+	Check func(old, next *resource.Resource) ([]resource.Violation, error)
 	// AfterPut hears of every resource that was stored by a request; nil hears nothing.
 	AfterPut func(stored *resource.Resource)
 	// OnMeshCreate returns what is committed together with a new Mesh: authorities, signing key, default policies.

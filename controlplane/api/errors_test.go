@@ -1,16 +1,15 @@
 package api_test
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"log/slog"
 	"strings"
-	"sync"
 	"testing"
 
 	"github.com/kuma-dp/kuma-dp/controlplane/api"
 	"github.com/kuma-dp/kuma-dp/controlplane/store"
+	"github.com/kuma-dp/kuma-dp/internal/transcript"
 	"github.com/kuma-dp/kuma-dp/resource"
 )
 
@@ -46,23 +45,12 @@ func TestStoreErrors(t *testing.T) {
 	}
 }
 
-type buffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (b *buffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.Write(p)
-}
-
 // TestSecretsStayOutOfLogs: neither what is stored nor tokens are logged, also when something fails (demands §3.3,
 // assertion 33).
 func TestSecretsStayOutOfLogs(t *testing.T) {
-	var log buffer
+	log := transcript.New()
 	quiet := func(c *api.Config) {
-		c.Log = slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+		c.Log = slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	}
 	g := start(t, quiet)
 	token := g.do("POST", "/tokens/user", `{"name":"a","validFor":"1h"}`).body
@@ -70,7 +58,7 @@ func TestSecretsStayOutOfLogs(t *testing.T) {
 	g.do("GET", "/meshes", "", "Authorization", "Bearer "+token[:40], "X-Forwarded-For", "192.0.2.1")
 	broken := start(t, quiet, func(c *api.Config) { c.Store = refusing{c.Store, fmt.Errorf("disk full")} })
 	broken.do("PUT", "/meshes/default/secrets/s", `{"type":"Secret","mesh":"default","name":"s","data":"aHVudGVyMg=="}`)
-	text := log.b.String()
+	text := log.String()
 	if !strings.Contains(text, "disk full") {
 		t.Errorf("the failure is not logged: %s", text)
 	}

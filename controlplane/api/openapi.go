@@ -13,15 +13,18 @@ type Doc struct {
 	Summary string
 	// Tag groups endpoints; the kind's name for those of a kind.
 	Tag string
-	// Query are the names of parameters of the query.
+	// Query are the names of parameters of the query. What is behind a colon tells parameters of one name apart: "format:admin".
 	Query []string
-	// Request and Response are examples of the Go types of the bodies, or a schema; nil when there is none.
+	// Request and Response are examples of the Go types of the bodies, AnyOf several; nil when there is none.
 	Request, Response any
 	// Text means that the answer is plain text.
 	Text bool
 	// Created means that the answer may be 201 too, and that its body may be empty.
 	Created bool
 }
+
+// AnyOf are examples of the Go types that a body may have.
+type AnyOf []any
 
 // endpoint is one route with its description.
 type endpoint struct {
@@ -69,8 +72,9 @@ func (t *types) operation(e endpoint) schema {
 			})
 		}
 	}
-	for _, name := range e.doc.Query {
-		params = append(params, schema{"name": name, "in": "query", "schema": queryTypes[name]})
+	for _, key := range e.doc.Query {
+		name, _, _ := strings.Cut(key, ":")
+		params = append(params, schema{"name": name, "in": "query", "schema": queryTypes[key]})
 	}
 	ok := schema{"description": "Done"}
 	switch {
@@ -101,6 +105,11 @@ var queryTypes = map[string]schema{
 	"tag":     {"type": "array", "items": schema{"type": "string"}},
 	"gateway": {"type": "string", "enum": []string{"true", "false", "builtin", "delegated"}},
 	"format":  {"type": "string", "enum": []string{"k8s", "kubernetes", "universal"}},
+
+	"format:admin": {"type": "string", "enum": []string{"text", "json"}, "default": "text"},
+	"shadow":       {"type": "boolean", "default": false},
+	"include":      {"type": "string", "enum": []string{"diff"}},
+	"include_eds":  {"type": "boolean", "default": false},
 }
 
 func content(s schema) schema { return schema{"application/json": schema{"schema": s}} }

@@ -154,7 +154,10 @@ func TestOpenAPI(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, body := range []string{`{"type":"MeshRetry","mesh":"m","name":"n"}`, `{"type":"MeshTimeout","name":"n"}`, `{"type":"MeshTimeout","mesh":"m","name":"n","spec":{"to":{}}}`} {
+	for _, body := range []string{
+		`{"type":"MeshTimeout","mesh":"m","name":"n","spec":{"targetRef":{"kind":"Nope"}}}`, `{"type":"MeshTimeout","mesh":"m","name":"n","spec":{"to":[{"targetRef":{"kind":"mesh"}}]}}`,
+		`{"type":"MeshRetry","mesh":"m","name":"n"}`, `{"type":"MeshTimeout","name":"n"}`, `{"type":"MeshTimeout","mesh":"m","name":"n","spec":{"to":{}}}`,
+	} {
 		value, err := jsonschema.UnmarshalJSON(strings.NewReader(body))
 		if err != nil {
 			t.Fatal(err)
@@ -187,6 +190,45 @@ func TestOpenAPIHasEveryRoute(t *testing.T) {
 	for _, path := range []string{"/", "/config", "/policies", "/_resources", "/global-insight", "/global-insights", "/who-am-i", "/tokens/dataplane", "/tokens/zone", "/tokens/user"} {
 		if doc.Paths[path] == nil {
 			t.Errorf("%s is not in the document", path)
+		}
+	}
+}
+
+// TestEnumerations: what a schema says of a text is what the check of bodies says.
+func TestEnumerations(t *testing.T) {
+	g := start(t)
+	whole, err := jsonschema.UnmarshalJSON(strings.NewReader(g.do("GET", "/_openapi", "").body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	schemas := jsonschema.NewCompiler()
+	if err := schemas.AddResource("doc:///openapi", whole); err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		kind, field string // with %s
+		good, bad   string
+	}{
+		{"MeshTrafficPermission", `"mesh":"m","spec":{"from":[{"targetRef":{"kind":"Mesh"},"default":{"action":"%s"}}]}`, "AllowWithShadowDeny", "allow"},
+		{"MeshTrafficPermission", `"mesh":"m","spec":{"targetRef":{"kind":"%s"}}`, "MeshSubset", "Nope"},
+		{"MeshTimeout", `"mesh":"m","spec":{"targetRef":{"kind":"Mesh","proxyTypes":["%s"]}}`, "Gateway", "Egress"},
+		{"MeshService", `"mesh":"m","spec":{"state":"%s"}`, "Available", "available"},
+		{"MeshExternalService", `"mesh":"m","spec":{"match":{"protocol":"%s"}}`, "grpc", "udp"},
+		{"Dataplane", `"mesh":"m","networking":{"gateway":{"type":"%s"}}`, "BUILTIN", "builtin"},
+		{"Mesh", `"meshServices":{"mode":"%s"}`, "Exclusive", "All"},
+	} {
+		s, err := schemas.Compile("doc:///openapi#/components/schemas/" + tt.kind)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, value := range []string{tt.good, tt.bad} {
+			body, err := jsonschema.UnmarshalJSON(strings.NewReader(fmt.Sprintf(`{"type":%q,"name":"n",`+tt.field+`}`, tt.kind, value)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := s.Validate(body); (err == nil) != (value == tt.good) {
+				t.Errorf("%s %s: %v", tt.kind, value, err)
+			}
 		}
 	}
 }

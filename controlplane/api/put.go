@@ -29,13 +29,17 @@ func (c collection) put(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	next, err := c.decode(r, body)
+	form, err := formOf(r)
+	if err != nil {
+		return err
+	}
+	next, err := c.decode(r, form, body)
 	if err != nil {
 		return err
 	}
 	status := 0
 	for attempt := 1; ; attempt++ {
-		status, err = c.save(r.Context(), next)
+		status, err = c.save(r.Context(), form, next)
 		if err == nil {
 			break
 		}
@@ -55,7 +59,13 @@ func (c collection) put(w http.ResponseWriter, r *http.Request) error {
 }
 
 // decode reads a body that must be of the kind, mesh and name of the URL.
-func (c collection) decode(r *http.Request, body []byte) (*resource.Resource, error) {
+func (c collection) decode(r *http.Request, form resource.Form, body []byte) (*resource.Resource, error) {
+	if form == resource.FormKubernetes {
+		var err error
+		if body, err = c.universal(r, body); err != nil {
+			return nil, err
+		}
+	}
 	var head struct{ Type, Mesh, Name string }
 	err := json.Unmarshal(body, &head)
 	if _, wrongType := errors.AsType[*json.UnmarshalTypeError](err); err != nil && !wrongType {
@@ -84,6 +94,9 @@ func (c collection) decode(r *http.Request, body []byte) (*resource.Resource, er
 	if res.Name != key.Name {
 		faults = append(faults, mismatch("name"))
 	}
+	if form == resource.FormKubernetes && res.Mesh == "" && c.desc.Scope == resource.ScopeMesh {
+		res.Mesh = "default" // as on Kubernetes
+	}
 	if res.Mesh != key.Mesh {
 		faults = append(faults, mismatch("mesh"))
 	}
@@ -91,6 +104,24 @@ func (c collection) decode(r *http.Request, body []byte) (*resource.Resource, er
 		return nil, Invalid(titlePut, notValid, faults...)
 	}
 	return res, nil
+}
+
+// universal turns a body in the Kubernetes form into the universal one. It may name no namespace but that of the request,
+// as there are none here.
+func (c collection) universal(r *http.Request, body []byte) ([]byte, error) {
+	universal, namespace, err := resource.UniversalFromKubernetes(body)
+	if bad, ok := errors.AsType[*resource.DecodeError](err); ok {
+		return nil, Invalid(titlePut, notValid, bad.Faults...)
+	}
+	if err != nil {
+		return nil, badBody(string(c.desc.Kind), err)
+	}
+	if want := namespaceOf(r); namespace != "" && namespace != want {
+		return nil, Invalid(titlePut, notValid, resource.Violation{
+			Field: "metadata.namespace", Reason: "must be " + want + ": this control plane has no namespaces",
+		})
+	}
+	return universal, nil
 }
 
 func mismatch(field string) resource.Violation {
@@ -104,33 +135,16 @@ func takesOver(old, next *resource.Resource) bool {
 }
 
 // save validates and commits. It works on a copy, as it may be called again for the same body.
-func (c collection) save(ctx context.Context, given *resource.Resource) (status int, err error) {
+func (c collection) save(ctx context.Context, form resource.Form, given *resource.Resource) (status int, err error) {
 	cfg := c.server.cfg
-	next := given.Clone()
-	old, err := cfg.Store.Get(next.Key)
+	old, err := cfg.Store.Get(given.Key)
 	if err != nil && !isNotFound(err) {
 		return 0, err
 	}
-	faults := resource.ValidateLabels(next, cfg.Zone)
-	if cfg.Hardened {
-		faults = append(faults, forgedLabels(old, next, cfg.Zone)...)
+	next, title, err := c.admit(old, given, form)
+	if err != nil {
+		return 0, err
 	}
-	// A Dataplane's labels are computed on update too; others keep exactly what the body says (contract policies.md §1.4).
-	if old == nil || next.Kind == resource.KindDataplane || takesOver(old, next) {
-		resource.ComputeLabels(next, cfg.Zone)
-	}
-	title := titleUpdate
-	if old == nil {
-		title = titleCreate
-		faults = append(faults, resource.Validate(next)...)
-	} else {
-		faults = append(faults, resource.ValidateUpdate(next)...)
-		resource.KeepComputed(old, next)
-	}
-	if len(faults) > 0 {
-		return 0, Invalid(titlePut, notValid, faults...)
-	}
-	resource.SetDefaults(next, cfg.Zone)
 	if cfg.BeforePut != nil {
 		faults, err := cfg.BeforePut(ctx, old, next)
 		if err != nil {
@@ -155,4 +169,35 @@ func (c collection) save(ctx context.Context, given *resource.Resource) (status 
 	}
 	_, err = cfg.Store.Commit(ctx, ops...)
 	return status, err
+}
+
+// admit makes what is to be stored of what a client gives, a copy, in the place of old, which may be nil; or it says what is
+// wrong with it. Title is that of the operation.
+func (c collection) admit(old, given *resource.Resource, form resource.Form) (next *resource.Resource, title string, err error) {
+	cfg := c.server.cfg
+	next = given.Clone()
+	if old != nil && form == resource.FormKubernetes {
+		resource.KeepHidden(old, next)
+	}
+	faults := resource.ValidateLabels(next, cfg.Zone)
+	if cfg.Hardened {
+		faults = append(faults, forgedLabels(old, next, cfg.Zone)...)
+	}
+	// A Dataplane's labels are computed on update too; others keep exactly what the body says (contract policies.md §1.4).
+	if old == nil || next.Kind == resource.KindDataplane || takesOver(old, next) {
+		resource.ComputeLabels(next, cfg.Zone)
+	}
+	title = titleUpdate
+	if old == nil {
+		title = titleCreate
+		faults = append(faults, resource.Validate(next)...)
+	} else {
+		faults = append(faults, resource.ValidateUpdate(next)...)
+		resource.KeepComputed(old, next)
+	}
+	if len(faults) > 0 {
+		return nil, title, Invalid(titlePut, notValid, faults...)
+	}
+	resource.SetDefaults(next, cfg.Zone)
+	return next, title, nil
 }

@@ -264,7 +264,7 @@ func TestPutFaults(t *testing.T) {
 
 // TestValidationCases replays what 2.9.13 answered, for the kinds that are registered.
 func TestValidationCases(t *testing.T) {
-	text, err := os.ReadFile("testdata/validation.json")
+	text, err := os.ReadFile("../../test/conformance/testdata/cases/validation.json")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -52,7 +52,7 @@ func (s *Server) collection(d *resource.Descriptor) {
 	list := Doc{Summary: "List " + d.Plural, Tag: d.Plural, Query: pages, Response: listOf(d.Kind)}
 	s.handle("GET "+all, c.list, list)
 	s.handle("GET "+one, c.get, Doc{Summary: "Show one " + d.Singular, Tag: d.Plural, Query: []string{"format", "namespace"}, Response: anyFormOf(d.Kind)})
-	s.handle("PUT "+one, c.put, Doc{Summary: "Create or replace one " + d.Singular, Tag: d.Plural, Request: ref(d.Kind), Response: warnings{}, Created: true})
+	s.handle("PUT "+one, c.put, Doc{Summary: "Create or replace one " + d.Singular, Tag: d.Plural, Query: []string{"format", "namespace"}, Request: anyFormOf(d.Kind), Response: warnings{}, Created: true})
 	s.handle("DELETE "+one, c.delete, Doc{Summary: "Delete one " + d.Singular, Tag: d.Plural})
 	if scope != "" {
 		s.handle("GET "+everywhere, c.list, list)

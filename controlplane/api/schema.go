@@ -65,6 +65,7 @@ func (t *types) addKind(d *resource.Descriptor) {
 		}
 		t.components[string(d.Kind)] = schema{"type": "object", "properties": whole, "required": required}
 	}
+	t.enumerate(d, t.components[string(d.Kind)])
 	if _, ok := legacyOverviews[d.Kind]; !ok {
 		return
 	}
@@ -76,14 +77,22 @@ func (t *types) addKind(d *resource.Descriptor) {
 }
 
 var (
-	jsonMarshaler = reflect.TypeFor[json.Marshaler]()
-	textMarshaler = reflect.TypeFor[encoding.TextMarshaler]()
+	jsonMarshaler   = reflect.TypeFor[json.Marshaler]()
+	jsonUnmarshaler = reflect.TypeFor[json.Unmarshaler]()
+	textMarshaler   = reflect.TypeFor[encoding.TextMarshaler]()
 )
 
 // of returns the schema of a value's type; a schema is its own.
 func (t *types) of(v any) schema {
-	if s, ok := v.(schema); ok {
-		return s
+	switch v := v.(type) {
+	case schema:
+		return v
+	case AnyOf:
+		any := make([]schema, len(v))
+		for i := range v {
+			any[i] = t.of(v[i])
+		}
+		return schema{"anyOf": any}
 	}
 	return t.ofType(reflect.TypeOf(v))
 }
@@ -97,8 +106,8 @@ func (t *types) ofType(rt reflect.Type) schema {
 		return schema{"type": "string", "format": "date-time"}
 	case rt == reflect.TypeFor[resource.Duration]():
 		return schema{"type": "string"}
-	case implements(rt, jsonMarshaler):
-		return schema{} // it decides for itself
+	case implements(rt, jsonMarshaler) && (rt.Kind() != reflect.Struct || implements(rt, jsonUnmarshaler)):
+		return schema{} // it decides for itself; a struct that only writes itself leaves fields out
 	case implements(rt, textMarshaler):
 		return schema{"type": "string"}
 	}

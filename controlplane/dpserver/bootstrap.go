@@ -151,13 +151,9 @@ func (s *Server) dataplane(req *bootstrap.Request) (*resource.Resource, string, 
 		}
 		return r, "", err
 	}
-	text, err := yamljson.ToJSON([]byte(req.DataplaneResource))
-	if err != nil {
-		return nil, "", refuse("dataplane resource: it is neither JSON nor YAML")
-	}
-	r, err := s.cfg.Registry.Decode(text)
-	if bad, ok := errors.AsType[*resource.DecodeError](err); ok {
-		return nil, "", refuse("%s", violations(bad.Faults))
+	r, text, err := s.brought(req)
+	if _, unknown := errors.AsType[*resource.UnknownKindError](err); err != nil && !unknown {
+		return nil, "", err
 	}
 	if err != nil || r.Kind != resource.KindDataplane {
 		return nil, "", &generate.Error{Status: http.StatusInternalServerError, Cause: errors.Join(errors.New("the resource of an agent is no Dataplane"), err)}
@@ -168,15 +164,40 @@ func (s *Server) dataplane(req *bootstrap.Request) (*resource.Resource, string, 
 	if r.Mesh != req.Mesh || r.Name != req.Name {
 		return nil, "", refuse("name: the resource is %s/%s, the request is for %s/%s", r.Mesh, r.Name, req.Mesh, req.Name)
 	}
-	resource.ComputeLabels(r, s.cfg.Zone)
-	if faults := append(resource.ValidateLabels(r, s.cfg.Zone), resource.Validate(r)...); len(faults) > 0 {
-		return nil, "", refuse("%s", violations(faults))
+	if err := s.validate(r); err != nil {
+		return nil, "", err
 	}
 	n := resource.SpecOf[*resource.Dataplane](r).Networking
 	if n.TransparentProxying != nil && len(n.Outbound) > 0 {
 		return nil, "", refuse("outbound: should be empty since dataplane is in Transparent Proxying mode")
 	}
-	return r, string(text), nil
+	return r, text, nil
+}
+
+// brought reads the resource in a request, JSON or YAML, and returns its JSON too. The error is a refusal, or wraps a
+// *resource.UnknownKindError.
+func (s *Server) brought(req *bootstrap.Request) (*resource.Resource, string, error) {
+	text, err := yamljson.ToJSON([]byte(req.DataplaneResource))
+	if err != nil {
+		return nil, "", refuse("dataplane resource: %v", err)
+	}
+	r, err := s.cfg.Registry.Decode(text)
+	if bad, ok := errors.AsType[*resource.DecodeError](err); ok {
+		return nil, "", refuse("%s", violations(bad.Faults))
+	}
+	if _, unknown := errors.AsType[*resource.UnknownKindError](err); err != nil && !unknown {
+		return nil, "", refuse("dataplane resource: %v", err)
+	}
+	return r, string(text), err
+}
+
+// validate gives a resource its labels and refuses one with faults.
+func (s *Server) validate(r *resource.Resource) error {
+	resource.ComputeLabels(r, s.cfg.Zone)
+	if faults := append(resource.ValidateLabels(r, s.cfg.Zone), resource.Validate(r)...); len(faults) > 0 {
+		return refuse("%s", violations(faults))
+	}
+	return nil
 }
 
 func violations(list []resource.Violation) string {

@@ -249,6 +249,15 @@ func TestBootstrapBodies(t *testing.T) {
 			r.DataplaneResource = strings.Replace(dataplaneYAML, "web-1", "db-1", 1)
 		}), nil, 422, "name: …"},
 		{"another kind", "POST", "/bootstrap", request(func(r *bootstrap.Request) { r.DataplaneResource = `{"type":"Mesh","name":"default"}` }), nil, 500, ""},
+		{"a key twice", "POST", "/bootstrap", request(func(r *bootstrap.Request) {
+			r.DataplaneResource = strings.Replace(dataplaneYAML, "name:", "name: other\nname:", 1)
+		}), nil, 422, `dataplane resource: line 4: key "name" is given twice`},
+		{"a key twice in JSON", "POST", "/bootstrap", request(func(r *bootstrap.Request) {
+			r.DataplaneResource = `{"type":"Dataplane","mesh":"default","name":"a","name":"web-1","networking":{}}`
+		}), nil, 422, `dataplane resource: line 1: key "name" is given twice`},
+		{"deep", "POST", "/bootstrap", request(func(r *bootstrap.Request) {
+			r.DataplaneResource = `{"type":"Dataplane","mesh":"default","name":"web-1","x":` + strings.Repeat("[", 200) + strings.Repeat("]", 200) + `}`
+		}), nil, 422, "dataplane resource: decode resource: it is nested deeper than 100 levels"},
 		{"unknown kind", "POST", "/bootstrap", request(func(r *bootstrap.Request) { r.DataplaneResource = `{"type":"Nonsense","name":"x"}` }), nil, 500, ""},
 		{"unknown proxy type", "POST", "/bootstrap", request(func(r *bootstrap.Request) { r.ProxyType = "gateway" }), nil, 500, ""},
 		{"zone proxy", "POST", "/bootstrap", request(func(r *bootstrap.Request) { r.ProxyType, r.DataplaneToken = "ingress", "" }), nil, 422, errZoneTokenRequired.Body},

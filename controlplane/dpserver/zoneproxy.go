@@ -7,7 +7,6 @@ import (
 	"github.com/kuma-dp/kuma-dp/bootstrap"
 	"github.com/kuma-dp/kuma-dp/bootstrap/generate"
 	"github.com/kuma-dp/kuma-dp/controlplane/store"
-	"github.com/kuma-dp/kuma-dp/internal/yamljson"
 	"github.com/kuma-dp/kuma-dp/resource"
 )
 
@@ -59,25 +58,17 @@ func (s *Server) zoneResource(req *bootstrap.Request, kind resource.Kind) (*reso
 		}
 		return r, "", err
 	}
-	text, err := yamljson.ToJSON([]byte(req.DataplaneResource))
-	if err != nil {
-		return nil, "", refuse("dataplane resource: it is neither JSON nor YAML")
-	}
-	r, err := s.cfg.Registry.Decode(text)
-	if bad, ok := errors.AsType[*resource.DecodeError](err); ok {
-		return nil, "", refuse("%s", violations(bad.Faults))
-	}
+	r, text, err := s.brought(req)
+	_, unknown := errors.AsType[*resource.UnknownKindError](err)
 	switch {
-	case err != nil:
+	case unknown:
 		return nil, "", refuse("dataplane resource: %v", err)
+	case err != nil:
+		return nil, "", err
 	case r.Kind != kind:
 		return nil, "", refuse("type: the resource is a %s, the request is for a %s", r.Kind, kind)
 	case r.Name != req.Name:
 		return nil, "", refuse("name: the resource is %s, the request is for %s", r.Name, req.Name)
 	}
-	resource.ComputeLabels(r, s.cfg.Zone)
-	if faults := append(resource.ValidateLabels(r, s.cfg.Zone), resource.Validate(r)...); len(faults) > 0 {
-		return nil, "", refuse("%s", violations(faults))
-	}
-	return r, string(text), nil
+	return r, text, s.validate(r)
 }

@@ -41,7 +41,7 @@ func TestZoneProxyBootstrap(t *testing.T) {
 		{"other name", "egress", "in", issue("", "egress"), egress, nil, "name: the resource is out, the request is for in"},
 		{"other kind", "ingress", "out", issue("", "ingress"), egress, nil, "type: the resource is a ZoneEgress, the request is for a ZoneIngress"},
 		{"not valid", "egress", "out", issue("", "egress"), "{type: ZoneEgress, name: out, networking: {address: 0.0.0.0, port: 10002}}", nil, "networking.address"},
-		{"no resource", "egress", "out", issue("", "egress"), "{]", nil, "neither JSON nor YAML"},
+		{"no resource", "egress", "out", issue("", "egress"), "{]", nil, "dataplane resource: "},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			// The mesh that an agent names by mistake changes nothing: a zone proxy has none.

@@ -16,15 +16,49 @@ const (
 	maxPage     = 1000
 )
 
-type dataplanesBody struct {
-	Items []meta  `json:"items"`
-	Next  *string `json:"next,omitempty"`
-	Total int     `json:"total"`
+type (
+	dataplanesBody struct {
+		Items []matchedProxy `json:"items"`
+		Next  *string        `json:"next,omitempty"`
+		Total int            `json:"total"`
+	}
+	matchedProxy struct {
+		meta
+		*olderProxy
+	}
+	// olderProxy is what a proxy has on top under the older path.
+	olderProxy struct {
+		Kind        string         `json:"kind"`
+		Dataplane   keyBody        `json:"dataplane"`
+		Attachments []attachment   `json:"attachments,omitempty"`
+		Gateway     *keyBody       `json:"gateway,omitempty"`
+		Listeners   []listenerBody `json:"listeners,omitempty"`
+	}
+	attachment struct {
+		Type string `json:"type"`
+	}
+)
+
+// older describes a proxy as clients of the older path read it: these tell proxies by their kind and ask to what of a proxy
+// the policy is attached, which for all that we have is the Dataplane.
+func older(dp *resource.Resource, gateways []*resource.Resource) *olderProxy {
+	gateway := policy.GatewayOf(dp, gateways)
+	if gateway == nil {
+		return &olderProxy{Kind: kindSidecar, Dataplane: keyBody{dp.Mesh, dp.Name}, Attachments: []attachment{{attachedDataplane}}}
+	}
+	return &olderProxy{
+		Kind: kindGateway, Dataplane: keyBody{dp.Mesh, dp.Name}, Gateway: &keyBody{gateway.Mesh, gateway.Name},
+		Listeners: listeners(resource.SpecOf[*resource.MeshGateway](gateway)),
+	}
 }
 
 // dataplanes lists the proxies that a policy of the kind applies to. A shadow policy is shown with those that it would
 // apply to.
-func (i *Inspector) dataplanes(kind policy.Kind) api.Handler {
+//
+// The older path, `/{name}/dataplanes`, has the same answer by contract controlplane.md §2.3. But clients of Kuma 2.x that
+// still ask it, kumactl before `_resources/dataplanes`, stop at an item without a kind. Its items therefore have the fields
+// of both forms; those who know only one pass over the rest.
+func (i *Inspector) dataplanes(kind policy.Kind, olderPath bool) api.Handler {
 	return func(w http.ResponseWriter, req *http.Request) error {
 		p, _, err := i.resource(req, kind.Descriptor.Kind)
 		if err != nil {
@@ -39,7 +73,7 @@ func (i *Inspector) dataplanes(kind policy.Kind) api.Handler {
 		if err != nil {
 			return err
 		}
-		body := dataplanesBody{Items: []meta{}}
+		body := dataplanesBody{Items: []matchedProxy{}}
 		shown := kind
 		shown.NoShadow = false
 		set := policy.NewSet(shown, []*resource.Resource{p}, i.cfg.Store.List(i.routes, p.Mesh), nil)
@@ -52,7 +86,11 @@ func (i *Inspector) dataplanes(kind policy.Kind) api.Handler {
 				continue
 			}
 			if body.Total >= offset && len(body.Items) < size {
-				body.Items = append(body.Items, metaOf(dp.Key, dp.Labels))
+				item := matchedProxy{meta: metaOf(dp.Key, dp.Labels)}
+				if olderPath {
+					item.olderProxy = older(dp, view.Gateways)
+				}
+				body.Items = append(body.Items, item)
 			}
 			body.Total++
 		}

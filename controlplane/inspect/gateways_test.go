@@ -114,6 +114,16 @@ func TestGatewaysAndOlderForms(t *testing.T) {
 		},
 		{"meshtimeouts/lost/_resources/dataplanes", `{"items":[],"total":0}`},
 		{
+			"meshtimeouts/by-name/dataplanes",
+			`{"items":[{` + own + `,"mesh":"m","name":"edge-1","type":"Dataplane","kind":"MeshGatewayDataplane","dataplane":{"mesh":"m","name":"edge-1"},` +
+				`"gateway":{"mesh":"m","name":"edge"},"listeners":[{"port":80,"protocol":"HTTP","hosts":[{"hostName":"a.example.com"},{"hostName":"*"}]}]}],"total":1}`,
+		},
+		{
+			"meshtrafficpermissions/permit/dataplanes?name=web",
+			`{"items":[{` + own + `,"mesh":"m","name":"web-1","type":"Dataplane","kind":"SidecarDataplane","dataplane":{"mesh":"m","name":"web-1"},` +
+				`"attachments":[{"type":"dataplane"}]}],"total":1}`,
+		},
+		{
 			"dataplanes/edge-1/policies",
 			`{"kind":"MeshGatewayDataplane","gateway":{"mesh":"m","name":"edge"},` +
 				`"listeners":[{"port":80,"protocol":"HTTP","hosts":[{"hostName":"a.example.com"},{"hostName":"*"}]}],` +

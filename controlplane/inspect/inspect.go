@@ -12,6 +12,7 @@ import (
 	"github.com/kuma-dp/kuma-dp/controlplane/api"
 	"github.com/kuma-dp/kuma-dp/controlplane/identity"
 	"github.com/kuma-dp/kuma-dp/controlplane/store"
+	"github.com/kuma-dp/kuma-dp/controlplane/topology"
 	"github.com/kuma-dp/kuma-dp/controlplane/xds"
 	"github.com/kuma-dp/kuma-dp/policy"
 	"github.com/kuma-dp/kuma-dp/resource"
@@ -23,11 +24,14 @@ type Proxies interface {
 	GatewayRules(mesh, gateway string) ([]*policy.Rules, error)
 	ConfigOf(mesh, name string, shadow bool) (map[string]map[string]json.RawMessage, error)
 	AdminEndpoint(mesh, name string) (xds.AdminEndpoint, error)
+	Preview(before *topology.World, c topology.Change) *xds.Preview
 }
 
 // Config is what New needs, all of it.
 type Config struct {
-	Store   store.Reader
+	Store store.Reader
+	// Watch gives everything that is stored, of one moment; that of a store.Store.
+	Watch   func() ([]*resource.Resource, store.Watcher)
 	Proxies Proxies
 	// Kinds are the policies, all.Kinds(), and Zone is the name of the zone.
 	Kinds []policy.Kind
@@ -45,6 +49,8 @@ type Inspector struct {
 	envoy *envoyClient
 	// routes is the kind of policy that others may name as their top-level targetRef.
 	routes resource.Kind
+	// previews lets one preview run at a time: it may take all of a core for a while.
+	previews chan struct{}
 }
 
 // New makes an Inspector.
@@ -53,7 +59,7 @@ func New(cfg Config) (*Inspector, error) {
 	if err != nil {
 		return nil, err
 	}
-	i := &Inspector{cfg: cfg, envoy: envoy}
+	i := &Inspector{cfg: cfg, envoy: envoy, previews: make(chan struct{}, 1)}
 	for _, k := range cfg.Kinds {
 		if _, ok := k.Descriptor.NewSpec().(policy.Routed); ok {
 			i.routes = k.Descriptor.Kind
@@ -75,31 +81,51 @@ func (i *Inspector) Routes(r api.Router) {
 		path, what string
 		list       api.List
 		handle     api.Handler
+		doc        api.Doc
 	}{
-		{"_config", "config dump", access.ViewConfigDump, i.config},
-		{"xds", "config dump", access.ViewConfigDump, i.admin("config_dump")},
-		{"stats", "stats", access.ViewStats, i.admin("stats")},
-		{"clusters", "clusters", access.ViewClusters, i.admin("clusters")},
+		{"_config", "config dump", access.ViewConfigDump, i.config, api.Doc{
+			Summary: "The configuration that Envoy gets", Query: []string{"shadow", "include"}, Response: configBody{},
+		}},
+		{"xds", "config dump", access.ViewConfigDump, i.admin("config_dump"), api.Doc{
+			Summary: "The configuration that Envoy has", Query: []string{"include_eds"}, Response: map[string]any{},
+		}},
+		{"stats", "stats", access.ViewStats, i.admin("stats"), api.Doc{Summary: "Envoy's counters", Query: []string{"format:admin"}, Text: true}},
+		{"clusters", "clusters", access.ViewClusters, i.admin("clusters"), api.Doc{Summary: "Envoy's clusters", Query: []string{"format:admin"}, Text: true}},
 	} {
+		e.doc.Tag = "Inspect"
 		r.Handle(proxy+e.path, func(w http.ResponseWriter, req *http.Request) error {
 			if err := e.list.Check(api.UserOf(req.Context()), e.what); err != nil {
 				return err
 			}
 			return e.handle(w, req)
-		})
+		}, e.doc)
 	}
-	r.Handle(proxy+"_rules", i.rules)
-	r.Handle(proxy+"rules", i.olderRules)
-	r.Handle(proxy+"policies", i.policies)
-	r.Handle("GET /meshes/{mesh}/meshgateways/{name}/_rules", i.gatewayRules)
-	r.Handle("GET /meshes/{mesh}/meshgateways/{name}/dataplanes", i.gatewayDataplanes)
-	r.Handle("GET /meshes/{mesh}/meshgatewayroutes/{name}/dataplanes", i.gatewayRouteDataplanes)
+	i.previewRoute(r)
+	doc := func(summary string, response any) api.Doc {
+		return api.Doc{Summary: summary, Tag: "Inspect", Response: response}
+	}
+	rules, gateways := doc("The rules that policies make", rulesBody{}), doc("The builtin gateways that it configures", gatewayProxies{})
+	r.Handle(proxy+"_rules", i.rules, rules)
+	r.Handle(proxy+"rules", i.olderRules, doc("The rules in the older form", olderRulesBody{}))
+	r.Handle(proxy+"policies", i.policies, doc("The policies that match", api.AnyOf{policiesBody{}, gatewayPoliciesBody{}}))
+	r.Handle("GET /meshes/{mesh}/meshgateways/{name}/_rules", i.gatewayRules, rules)
+	r.Handle("GET /meshes/{mesh}/meshgateways/{name}/dataplanes", i.gatewayDataplanes, gateways)
+	r.Handle("GET /meshes/{mesh}/meshgatewayroutes/{name}/dataplanes", i.gatewayRouteDataplanes, gateways)
 	for _, k := range i.cfg.Kinds {
-		handle := i.dataplanes(k)
 		for _, end := range []string{"_resources/dataplanes", "-resources/dataplanes", "dataplanes"} {
-			r.Handle("GET /meshes/{mesh}/"+k.Descriptor.Path+"/{name}/"+end, handle)
+			d := doc("The data planes that the policy matches", dataplanesBody{})
+			d.Query = []string{"size", "offset", "name"}
+			r.Handle("GET /meshes/{mesh}/"+k.Descriptor.Path+"/{name}/"+end, i.dataplanes(k, end == "dataplanes"), d)
 		}
 	}
+}
+
+// rulesError is proxyError for rules. What is missing of them because there would be too many is said in the warnings.
+func rulesError(err error) error {
+	if errors.Is(err, policy.ErrTooManySubsets) {
+		return nil
+	}
+	return proxyError(err)
 }
 
 // proxyError turns an error of Proxies into an answer.

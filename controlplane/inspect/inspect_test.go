@@ -3,10 +3,8 @@ package inspect
 import (
 	"cmp"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -52,6 +50,8 @@ type rig struct {
 	url     string
 	proxies *proxies
 	admin   *identity.Admin
+	// settle waits until the topology has seen every commit.
+	settle func()
 }
 
 // start serves the API over the resources of a YAML stream, as the zone zone-a.
@@ -92,9 +92,28 @@ func start(t testing.TB, input []byte, options ...func(*api.Config)) *rig {
 	go func() { done <- tracker.Run(ctx) }()
 	t.Cleanup(func() { <-done })
 	<-tracker.Ready()
+	marks := 0
+	g.settle = func() {
+		seen := make(chan struct{}, 1)
+		defer tracker.Subscribe(func(topology.Change) {
+			select {
+			case seen <- struct{}{}:
+			default:
+			}
+		})()
+		marks++
+		mark := &resource.Resource{Meta: resource.Meta{Key: resource.Key{Kind: resource.KindConfig, Name: "mark"}}, Spec: &resource.Config{Config: fmt.Sprint(marks)}}
+		out, err := st.Commit(ctx, store.Op{Action: store.Upsert, Resource: mark})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for tracker.Current().Revision < out[0].Version {
+			<-seen
+		}
+	}
 	g.proxies = &proxies{Server: xds.New(xds.Config{Topology: tracker, Zone: zone.Zone, Kinds: all.Kinds(), Effects: all.Effects(), Registry: registry})}
 	i, err := New(Config{
-		Store: st, Proxies: g.proxies, Kinds: all.Kinds(), Zone: zone.Zone, Admin: g.admin, ConnectTimeout: 5 * time.Second, Timeout: 5 * time.Second,
+		Store: st, Watch: st.Watch, Proxies: g.proxies, Kinds: all.Kinds(), Zone: zone.Zone, Admin: g.admin, ConnectTimeout: 5 * time.Second, Timeout: 5 * time.Second,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -178,13 +197,17 @@ func sortBy(list any, key func(map[string]any) string) {
 	slices.SortFunc(list.([]any), func(a, b any) int { return cmp.Compare(key(a.(map[string]any)), key(b.(map[string]any))) })
 }
 
+// captured are questions that Kuma 2.9.13 answered; the tree has them once. Those about services and configurations need
+// more than this package.
+const captured = "../../test/conformance/testdata/cases"
+
 // caseFile is what was asked.
 type caseFile struct {
 	Queries []struct{ Method, Path, Expected string }
 }
 
 func TestCases(t *testing.T) {
-	inputs, err := filepath.Glob("testdata/cases/*/input.yaml")
+	inputs, err := filepath.Glob(captured + "/*/input.yaml")
 	if err != nil || len(inputs) != 22 {
 		t.Fatalf("%d cases: %v", len(inputs), err)
 	}
@@ -204,17 +227,19 @@ func TestCases(t *testing.T) {
 				t.Fatal(err)
 			}
 			g := start(t, text)
+			asks := 0
 			for _, q := range c.Queries {
-				want, err := os.ReadFile(filepath.Join(dir, q.Expected))
-				if errors.Is(err, fs.ErrNotExist) || strings.Contains(q.Path, "_config") {
+				if !slices.ContainsFunc([]string{"/_rules", "/policies", "/_resources/dataplanes"}, func(end string) bool { return strings.HasSuffix(q.Path, end) }) {
 					continue
 				}
+				asks++
+				want, err := os.ReadFile(filepath.Join(dir, q.Expected))
 				if err != nil {
 					t.Fatal(err)
 				}
 				paths := []string{q.Path}
 				if base, ok := strings.CutSuffix(q.Path, "/_resources/dataplanes"); ok {
-					paths = append(paths, base+"/-resources/dataplanes", base+"/dataplanes")
+					paths = append(paths, base+"/-resources/dataplanes")
 				}
 				for _, path := range paths {
 					status, _, body := g.get(path)
@@ -227,13 +252,16 @@ func TestCases(t *testing.T) {
 					}
 				}
 			}
+			if asks == 0 {
+				t.Error("the case asks nothing of this package")
+			}
 		})
 	}
 }
 
 // TestShadowDiff compares the shape of the captured patch: the services of the capture that are generated are not here.
 func TestShadowDiff(t *testing.T) {
-	const dir = "testdata/cases/14-shadow/"
+	const dir = captured + "/14-shadow/"
 	input, err := os.ReadFile(dir + "input.yaml")
 	if err != nil {
 		t.Fatal(err)
@@ -268,7 +296,7 @@ func TestShadowDiff(t *testing.T) {
 }
 
 func TestAnswersOfEnvoy(t *testing.T) {
-	input, err := os.ReadFile("testdata/cases/14-shadow/input.yaml")
+	input, err := os.ReadFile(captured + "/14-shadow/input.yaml")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -49,6 +49,13 @@ type (
 	}
 )
 
+// How the older answers call a sidecar, a builtin gateway, and the attachment of a policy to all of a proxy.
+const (
+	kindSidecar       = "SidecarDataplane"
+	kindGateway       = "MeshGatewayDataplane"
+	attachedDataplane = "dataplane"
+)
+
 // policies lists the policies of a proxy by kind, from low to high precedence. All of them attach to the Dataplane as a
 // whole. A builtin gateway is shown with the listeners of its MeshGateway.
 func (i *Inspector) policies(w http.ResponseWriter, req *http.Request) error {
@@ -57,8 +64,8 @@ func (i *Inspector) policies(w http.ResponseWriter, req *http.Request) error {
 		return err
 	}
 	rules, err := i.cfg.Proxies.Rules(dp.Mesh, dp.Name, false)
-	if err != nil {
-		return proxyError(err)
+	if err := rulesError(err); err != nil {
+		return err
 	}
 	matched := map[resource.Kind][]attachedMeta{}
 	for _, r := range rules {
@@ -69,13 +76,13 @@ func (i *Inspector) policies(w http.ResponseWriter, req *http.Request) error {
 	}
 	if gateway := policy.GatewayOf(dp, i.cfg.Store.List(resource.KindMeshGateway, dp.Mesh)); gateway != nil {
 		return api.WriteJSON(w, http.StatusOK, gatewayPoliciesBody{
-			Kind: "MeshGatewayDataplane", Gateway: keyBody{gateway.Mesh, gateway.Name}, Policies: matched,
+			Kind: kindGateway, Gateway: keyBody{gateway.Mesh, gateway.Name}, Policies: matched,
 			Listeners: listeners(resource.SpecOf[*resource.MeshGateway](gateway)),
 		})
 	}
-	body := policiesBody{Kind: "SidecarDataplane", Items: []attachedBody{}}
+	body := policiesBody{Kind: kindSidecar, Items: []attachedBody{}}
 	if len(matched) > 0 {
-		body.Items, body.Total = append(body.Items, attachedBody{"dataplane", matched}), 1
+		body.Items, body.Total = append(body.Items, attachedBody{attachedDataplane, matched}), 1
 	}
 	return api.WriteJSON(w, http.StatusOK, body)
 }
@@ -128,8 +135,8 @@ func (i *Inspector) olderRules(w http.ResponseWriter, req *http.Request) error {
 		return err
 	}
 	rules, err := i.cfg.Proxies.Rules(dp.Mesh, dp.Name, false)
-	if err != nil {
-		return proxyError(err)
+	if err := rulesError(err); err != nil {
+		return err
 	}
 	body := olderRulesBody{Items: []olderRule{}}
 	add := func(item olderRule, rules []policy.SubsetRule) {

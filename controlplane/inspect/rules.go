@@ -6,7 +6,6 @@ import (
 	"net/http"
 	"slices"
 
-	"github.com/kuma-dp/kuma-dp/controlplane/api"
 	"github.com/kuma-dp/kuma-dp/policy"
 	"github.com/kuma-dp/kuma-dp/resource"
 )
@@ -86,10 +85,10 @@ func (i *Inspector) rules(w http.ResponseWriter, req *http.Request) error {
 		return err
 	}
 	rules, err := i.cfg.Proxies.Rules(dp.Mesh, dp.Name, false)
-	if err != nil {
-		return proxyError(err)
+	if err := rulesError(err); err != nil {
+		return err
 	}
-	return api.WriteJSON(w, http.StatusOK, i.render(dp, mesh, rules))
+	return i.render(dp, mesh, rules).write(w)
 }
 
 func (i *Inspector) gatewayRules(w http.ResponseWriter, req *http.Request) error {
@@ -98,14 +97,14 @@ func (i *Inspector) gatewayRules(w http.ResponseWriter, req *http.Request) error
 		return err
 	}
 	rules, err := i.cfg.Proxies.GatewayRules(gateway.Mesh, gateway.Name)
-	if err != nil {
-		return proxyError(err)
+	if err := rulesError(err); err != nil {
+		return err
 	}
-	return api.WriteJSON(w, http.StatusOK, i.render(gateway, mesh, rules))
+	return i.render(gateway, mesh, rules).write(w)
 }
 
-func (i *Inspector) render(of *resource.Resource, mesh *resource.Mesh, rules []*policy.Rules) rulesBody {
-	body := rulesBody{HTTPMatches: httpMatches(rules), Resource: metaOf(of.Key, of.Labels), Rules: []kindRules{}}
+func (i *Inspector) render(of *resource.Resource, mesh *resource.Mesh, rules []*policy.Rules) *rulesBody {
+	body := &rulesBody{HTTPMatches: httpMatches(rules), Resource: metaOf(of.Key, of.Labels), Rules: []kindRules{}}
 	for _, r := range rules {
 		if one, ok := i.kind(r, mesh.ServicesMode() != resource.MeshServicesExclusive); ok {
 			body.Rules = append(body.Rules, one)

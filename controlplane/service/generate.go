@@ -23,7 +23,8 @@ type member struct {
 	ports   []resource.ServicePort
 }
 
-// membersOf returns what a Dataplane says, by kuma.io/service. Inbounds that are ignored say nothing.
+// membersOf returns what a Dataplane says, by kuma.io/service. Inbounds that take no traffic, now or ever, count too: the
+// service is there, without endpoints (contract effects-security.md §1.1).
 func membersOf(r *resource.Resource) map[string]member {
 	n := r.Spec.(*resource.Dataplane).Networking
 	if n == nil {
@@ -32,7 +33,7 @@ func membersOf(r *resource.Resource) map[string]member {
 	out := map[string]member{}
 	for _, in := range n.Inbound {
 		tag := in.Tags[resource.TagService]
-		if in.State == resource.InboundIgnored || !isName(tag) {
+		if !isName(tag) {
 			continue
 		}
 		p := resource.ServicePort{

@@ -33,7 +33,7 @@ func TestMembersOf(t *testing.T) {
 	http.AppProtocol = "http"
 	grpc := port(82, "a")
 	grpc.AppProtocol = "grpc"
-	want := map[string][]resource.ServicePort{"web": {http, port(81, "81"), port(10, "later"), port(85, "85")}, "admin": {grpc}}
+	want := map[string][]resource.ServicePort{"web": {http, port(81, "81"), port(9, "no"), port(10, "later"), port(85, "85")}, "admin": {grpc}}
 	got := map[string][]resource.ServicePort{}
 	for tag, m := range membersOf(d) {
 		got[tag] = m.ports

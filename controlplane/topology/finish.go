@@ -35,7 +35,7 @@ func (e *edit) finish() {
 	e.finishExternal()
 	e.finishLegacy()
 	if e.owned.services || e.owned.multi || e.owned.external {
-		e.mesh.lazy = newLazy(e.mesh)
+		e.mesh.lazy = newLazy(e.name, e.mesh)
 	}
 	e.touchZoneProxies()
 	if e.all {

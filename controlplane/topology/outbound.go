@@ -6,6 +6,7 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/kuma-dp/kuma-dp/policy"
 	"github.com/kuma-dp/kuma-dp/resource"
 )
 
@@ -13,14 +14,17 @@ import (
 type lazy struct {
 	outbounds func() []Outbound
 	resources func() []*resource.Resource
+	index     func() *policy.Index
 }
 
-func newLazy(m *Mesh) *lazy {
+func newLazy(name string, m *Mesh) *lazy {
 	services := m.destinations()
-	return &lazy{
+	l := &lazy{
 		outbounds: sync.OnceValue(func() []Outbound { return allOutbounds(services) }),
 		resources: sync.OnceValue(func() []*resource.Resource { return resourcesOf(services) }),
 	}
+	l.index = sync.OnceValue(func() *policy.Index { return policy.NewIndex(name, l.resources()) })
+	return l
 }
 
 // destinations are all services that an outbound may lead to: kind by kind, each in the order of names.
@@ -40,6 +44,14 @@ func (m *Mesh) resources() []*resource.Resource {
 		return resourcesOf(m.destinations())
 	}
 	return m.lazy.resources()
+}
+
+// Index finds what the mesh's policies name. It is the same one as long as no service changes.
+func (m *Mesh) Index() *policy.Index {
+	if m.lazy == nil {
+		return policy.NewIndex(m.Name, m.resources())
+	}
+	return m.lazy.index()
 }
 
 func (m *Mesh) outbounds() []Outbound {

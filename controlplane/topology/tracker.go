@@ -214,7 +214,7 @@ func (s *state) edit(edits map[string]*edit, mesh string, zones *Zones) *edit {
 	m := s.meshes[mesh]
 	if m == nil {
 		m = &meshState{&Mesh{Policies: map[resource.Kind][]*resource.Resource{}, Secrets: map[string]*resource.Resource{}}, newIndex()}
-		m.mesh.lazy = newLazy(m.mesh)
+		m.mesh.lazy = newLazy(mesh, m.mesh)
 		s.meshes[mesh] = m
 	}
 	e := newEdit(mesh, s.zone, m.mesh, m.ix)

@@ -43,7 +43,9 @@ func (z *zoneProxy) legacyServices(g *Generator, mesh *topology.Mesh) error {
 
 func (z *zoneProxy) legacyOutside(g *Generator, mesh *topology.Mesh, s *topology.LegacyService, name, sni string) error {
 	protocol := externalProtocol(s)
-	c, err := externalCluster(mesh, name, topology.LegacyOutbound{Service: s, Tags: map[string]string{resource.TagService: s.Name}}, protocol)
+	c, err := externalCluster(mesh, s, &effect.Target{
+		Cluster: name, Protocol: protocol, External: true, Tags: map[string]string{resource.TagService: s.Name},
+	})
 	if err == nil && len(c.LoadAssignment.Endpoints) == 0 {
 		err = errors.New("it has no endpoints")
 	}

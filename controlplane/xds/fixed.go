@@ -13,7 +13,9 @@ import (
 	datadnsv3 "github.com/envoyproxy/go-control-plane/envoy/data/dns/v3"
 	dnsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/udp/dns_filter/v3"
 	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
+	runtimev3 "github.com/envoyproxy/go-control-plane/envoy/service/runtime/v3"
 	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/structpb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/kuma-dp/kuma-dp/policy/effect"
@@ -152,6 +154,13 @@ func mappedAddress(vip string) string {
 	}
 	a := ip.As4()
 	return fmt.Sprintf("::ffff:%x:%x", uint16(a[0])<<8|uint16(a[1]), uint16(a[2])<<8|uint16(a[3]))
+}
+
+// addGatewayRuntime adds the limits of a builtin gateway's listeners, of which there are none: Envoy waits for the answer
+// before it listens (contract effects-security.md §1.8).
+func addGatewayRuntime(b *builder) error {
+	const name = "gateway.listeners"
+	return b.addMessage(TypeRuntime, name, &runtimev3.Runtime{Name: name, Layer: &structpb.Struct{}})
 }
 
 // addSecrets adds what TLS contexts refer to. Without an identity the proxy has its own.

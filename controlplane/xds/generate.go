@@ -3,6 +3,7 @@ package xds
 import (
 	"cmp"
 	"fmt"
+	"slices"
 
 	"github.com/kuma-dp/kuma-dp/controlplane/topology"
 	"github.com/kuma-dp/kuma-dp/policy"
@@ -86,7 +87,13 @@ func (g *Generator) Generate(in Input) (*Snapshot, error) {
 func (g *Generator) generate(in Input) (*Snapshot, error) {
 	b := &builder{}
 	net := in.Dataplane.Spec.Networking
-	if net == nil || net.Gateway != nil && net.Gateway.Type == "BUILTIN" {
+	if net == nil {
+		return b.snapshot(), nil
+	}
+	if net.Gateway != nil && net.Gateway.Type == resource.GatewayBuiltin {
+		if err := addGatewayRuntime(b); err != nil {
+			return nil, err
+		}
 		return b.snapshot(), nil
 	}
 	env := effect.NewEnv(in.Mesh.Resource, in.Dataplane.Resource, in.Zone)
@@ -105,6 +112,9 @@ func (g *Generator) generate(in Input) (*Snapshot, error) {
 	}
 	names := hostnames(outbounds)
 	addLegacyNames(names, legacy, cmp.Or(in.Domain, DefaultDomain))
+	if err := addProbes(b, env, in.Meta, in.Dataplane.Spec); err != nil {
+		return nil, err
+	}
 	if err := addDNS(b, in.Meta, net, names); err != nil {
 		return nil, err
 	}
@@ -112,6 +122,7 @@ func (g *Generator) generate(in Input) (*Snapshot, error) {
 	if err != nil {
 		return nil, err
 	}
+	b.warnings = slices.Concat(w.proxy.Warnings(), b.warnings)
 	if secured || direct {
 		if err := addSecrets(b, env.Mesh, in.TrustBundle, in.Identity); err != nil {
 			return nil, err
@@ -137,7 +148,7 @@ func (g *Generator) GenerateEndpoints(old *Snapshot, mesh *topology.Mesh) (*Snap
 	if !changed {
 		return old, nil
 	}
-	next := &Snapshot{sets: make(map[string]*set, len(old.sets)), backends: old.backends}
+	next := &Snapshot{sets: make(map[string]*set, len(old.sets)), backends: old.backends, warnings: old.warnings, patchWarnings: old.patchWarnings}
 	for t, s := range old.sets {
 		next.sets[t] = s
 	}

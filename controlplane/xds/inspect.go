@@ -4,12 +4,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 
 	"google.golang.org/protobuf/encoding/protojson"
 
 	"github.com/kuma-dp/kuma-dp/controlplane/topology"
 	"github.com/kuma-dp/kuma-dp/policy"
 	"github.com/kuma-dp/kuma-dp/policy/effect"
+	"github.com/kuma-dp/kuma-dp/resource"
 )
 
 // ErrUnknownProxy means that the mesh has no such Dataplane.
@@ -30,7 +32,47 @@ func (s *Server) Rules(mesh, name string, shadow bool) ([]*policy.Rules, error) 
 			out = append(out, r)
 		}
 	}
+	if !shadow {
+		s.warnOfPatches(out, m, dp, rules)
+	}
 	return out, err
+}
+
+// warnOfPatches adds to the rules of kinds that patch, which need not make sense to Envoy, what was left out and what Envoy
+// refuses; other kinds have no such warnings (contract policies.md §4.8).
+func (s *Server) warnOfPatches(out []*policy.Rules, m *topology.Mesh, dp *topology.Dataplane, rules map[resource.Kind]*policy.Rules) {
+	for _, e := range s.generator.effects {
+		i := slices.IndexFunc(out, func(r *policy.Rules) bool { return r.Kind == e.Kind })
+		if e.Patch == nil || i < 0 || !effect.Effective(out[i]) {
+			continue
+		}
+		snap, refused := s.told(topology.ProxyID{Mesh: m.Name, Name: dp.Name})
+		if snap == nil {
+			var err error
+			if snap, err = s.generator.Generate(inspected(m, dp, s.cfg.Zone, rules)); err != nil {
+				refused = append(refused, err.Error())
+				snap = &Snapshot{}
+			}
+		}
+		r := *out[i] // rules are shared
+		r.Warnings = slices.Concat(r.Warnings, snap.patchWarnings[e.Kind], refused)
+		out[i] = &r
+	}
+}
+
+// told returns what a connected proxy is told and what it said to refuse of it; nil when it is not connected.
+func (s *Server) told(id topology.ProxyID) (snap *Snapshot, refused []string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p := s.proxies[id]
+	if p == nil {
+		return nil, nil
+	}
+	for st := range p.streams {
+		refused = append(refused, st.refusals()...)
+	}
+	slices.Sort(refused)
+	return p.snap.Load(), slices.Compact(refused)
 }
 
 // GatewayRules returns what the policies mean for the proxies of a MeshGateway, as Rules does. The error is ErrUnknownProxy
@@ -59,10 +101,7 @@ func (s *Server) ConfigOf(mesh, name string, shadow bool) (map[string]map[string
 	if err != nil {
 		s.log.Warn("rules of a proxy are incomplete", "mesh", mesh, "proxy", name, "error", err)
 	}
-	snap, err := s.generator.Generate(Input{
-		Mesh: m, Dataplane: dp, Zone: s.cfg.Zone, Rules: rules, TrustBundle: []byte("CA"),
-		Identity: &KeyPair{Cert: []byte("CERT"), Key: []byte("KEY")},
-	})
+	snap, err := s.generator.Generate(inspected(m, dp, s.cfg.Zone, rules))
 	if err != nil {
 		return nil, err
 	}
@@ -71,23 +110,31 @@ func (s *Server) ConfigOf(mesh, name string, shadow bool) (map[string]map[string
 
 // JSON renders a snapshot by type URL and name. It contains private keys if the snapshot does.
 func (s *Snapshot) JSON() (map[string]map[string]json.RawMessage, error) {
-	types := effect.Types{}
 	out := map[string]map[string]json.RawMessage{}
 	for _, typeURL := range s.Types() {
 		out[typeURL] = map[string]json.RawMessage{}
 		for name, r := range s.Resources(typeURL) {
-			m, err := r.Any.UnmarshalNew()
+			b, err := r.JSON()
 			if err != nil {
-				return nil, fmt.Errorf("render resource %s: %w", name, err)
-			}
-			b, err := protojson.MarshalOptions{Resolver: types}.Marshal(m)
-			if err != nil {
-				return nil, fmt.Errorf("render resource %s: %w", name, err)
+				return nil, err
 			}
 			out[typeURL][name] = b
 		}
 	}
 	return out, nil
+}
+
+// JSON renders a resource.
+func (r *Resource) JSON() (json.RawMessage, error) {
+	m, err := r.Any.UnmarshalNew()
+	if err != nil {
+		return nil, fmt.Errorf("render resource %s: %w", r.Name, err)
+	}
+	b, err := protojson.MarshalOptions{Resolver: effect.Types{}}.Marshal(m)
+	if err != nil {
+		return nil, fmt.Errorf("render resource %s: %w", r.Name, err)
+	}
+	return b, nil
 }
 
 func (s *Server) find(mesh, name string) (*topology.World, *topology.Mesh, *topology.Dataplane, error) {

@@ -6,7 +6,6 @@ import (
 	"strconv"
 	"strings"
 
-	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
 
 	"github.com/kuma-dp/kuma-dp/controlplane/topology"
@@ -17,86 +16,45 @@ import (
 // DefaultDomain ends the names of kuma.io/service values.
 const DefaultDomain = "mesh"
 
-// legacy makes the outbounds by kuma.io/service with their clusters and endpoints. It comes after all else, whose names
-// win: anybody may call a service as a cluster of the proxy itself is called. It returns whether a cluster speaks TLS.
-func (w *work) legacy(outbounds []topology.LegacyOutbound, inbounds []*resource.Inbound, real []topology.Outbound) (bool, error) {
-	if len(outbounds) == 0 {
-		return false, nil
-	}
-	names, places := w.taken(inbounds, real)
-	secured := false
-	done := map[string]bool{}
-	for _, o := range outbounds {
-		name := effect.LegacyCluster(o.Tags)
-		if names[name] || reserved(name) || places[effect.HostPort(o.Address, o.Port)] {
-			continue
-		}
-		if o.Service != nil && len(o.Service.External) > 0 {
-			tls, err := w.legacyExternal(o, done[name])
-			if err != nil {
-				return false, err
-			}
-			secured = secured || tls
-			if !w.in.Mesh.ThroughEgress(o.Service) {
-				done[name] = true
-				continue
-			}
-		}
-		protocol, ready := "", false
-		if o.Service != nil {
-			protocol, ready = protocolOf(o.Service.Endpoints), o.Service.Ready
-		}
-		outside := o.Service != nil && len(o.Service.External) > 0
-		if !outside {
-			w.legacyOutbound(o, protocol)
-		}
-		if done[name] {
-			continue
-		}
-		done[name] = true
-		if !outside {
-			secured = w.legacyBackend(o.Tags, name, protocol, ready) || secured
-		}
-		err := w.endpoints(backendRef{destination: name, tags: o.Tags},
-			&effect.Backend{LegacyService: o.Tags[resource.TagService], Destination: name})
-		if err != nil {
-			return false, err
-		}
-	}
-	return secured, nil
-}
-
 // reserved tells whether a name is one of Envoy's bootstrap, or kept for clusters that serve the proxy itself.
 func reserved(name string) bool {
 	return name == "ads_cluster" || name == "access_log_sink" || name == "direct_access" ||
 		strings.HasPrefix(name, "kuma:") || strings.HasPrefix(name, "_kuma:")
 }
 
-// taken are the names of clusters and the places of outbound listeners that the proxy has already.
-func (w *work) taken(inbounds []*resource.Inbound, real []topology.Outbound) (names, places map[string]bool) {
-	names, places = map[string]bool{}, map[string]bool{}
-	for name := range w.b.types[TypeCluster] {
-		names[name] = true
+// legacyTarget is what outbounds by tags lead to, and routes to kuma.io/service values. It is nil when the name is that of
+// another cluster: anybody may call a service so.
+func (w *work) legacyTarget(tags map[string]string) *effect.Target {
+	t := &effect.Target{Cluster: effect.LegacyCluster(tags), Tags: tags}
+	if reserved(t.Cluster) || w.taken[t.Cluster] || w.destination(t.Cluster) != nil {
+		return nil
 	}
-	for _, part := range w.b.parts {
-		if c, ok := part.Message.(*clusterv3.Cluster); ok {
-			names[c.Name] = true
-		}
+	switch s := w.in.Mesh.LegacyService(tags[resource.TagService]); {
+	case s == nil:
+	case len(s.External) > 0:
+		t.External, t.Protocol = true, externalProtocol(s)
+	default:
+		t.Protocol = protocolOf(s.Endpoints)
 	}
-	for _, in := range inbounds {
-		names[effect.LocalCluster(in)] = true
-	}
-	for _, o := range real {
-		names[effect.Destination(o.Service.Resource, o.Port.Port)] = true
-		places[effect.HostPort(o.VIP, o.ListenPort)] = true
-	}
-	return names, places
+	return t
 }
 
-func (w *work) legacyOutbound(o topology.LegacyOutbound, protocol string) {
+// legacyOutbound makes the listener of an outbound by kuma.io/service, and the clusters that it leads to. An outbound to a
+// service object on the same place wins.
+func (w *work) legacyOutbound(o topology.LegacyOutbound) error {
+	own := w.legacyTarget(o.Tags)
+	if own == nil || w.places[effect.HostPort(o.Address, o.Port)] {
+		return nil
+	}
+	routing, routes, err := w.route(own)
+	if err != nil || routing != nil && routing.Closed {
+		return err
+	}
+	service := o.Tags[resource.TagService]
 	parts := []string{
 		"legacy", w.env.Mesh, bit(w.env.Transparent), bit(w.env.IPv6), w.env.SourceTags, o.Address,
-		strconv.FormatUint(uint64(o.Port), 10), protocol, w.print.legacyService(o.Tags[resource.TagService]),
+		strconv.FormatUint(uint64(o.Port), 10), own.Protocol, bit(own.External), w.print.legacyService(service),
+		w.print.legacyRoutes(service, routing), w.print.listeners, routes,
 	}
 	for _, k := range slices.Sorted(maps.Keys(o.Tags)) {
 		parts = append(parts, k, o.Tags[k])
@@ -104,52 +62,38 @@ func (w *work) legacyOutbound(o topology.LegacyOutbound, protocol string) {
 	key := join(parts...)
 	if r, ok := known(w, w.g.outbounds, key); ok {
 		w.b.add(TypeListener, r)
-		return
+		return nil
 	}
-	ob := effect.NewLegacyOutbound(w.env, o.Address, o.Port, o.Tags, protocol)
-	w.proxy.Outbounds = append(w.proxy.Outbounds, ob)
-	w.finish = append(w.finish, func() error {
-		l, err := ob.Listener.Build()
-		if err != nil {
-			return err
-		}
-		return w.part(effect.OriginOutbound, l, func(r *Resource) { w.g.outbounds.store(key, r) })
-	})
+	w.addOutbound(effect.NewLegacyOutbound(w.env, o.Address, o.Port, o.Tags, own.Protocol), own, routing, key)
+	return nil
 }
 
-func (w *work) legacyBackend(tags map[string]string, name, protocol string, ready bool) bool {
-	be := effect.NewLegacyBackend(w.env, tags, protocol, ready)
-	secured := be.Cluster.TLS != nil
-	parts := []string{"legacy", w.env.Mesh, name, protocol, w.print.legacyService(tags[resource.TagService]), w.print.clusters}
-	if secured {
+// useLegacy makes the cluster of a target by tags with its endpoints.
+func (w *work) useLegacy(t *effect.Target) error {
+	name := t.Tags[resource.TagService]
+	s := w.in.Mesh.LegacyService(name)
+	be := effect.NewLegacyBackend(w.env, t.Tags, t.Protocol, t.External || s != nil && s.Ready)
+	be.Indirect = !w.called[name]
+	if t.External {
+		if done, err := w.useExternal(be, s, t); done || err != nil {
+			return err
+		}
+	} else {
+		w.legacyBackend(be, t)
+	}
+	return w.endpoints(backendRef{destination: t.Cluster, tags: t.Tags},
+		&effect.Backend{LegacyService: name, Destination: t.Cluster, Indirect: be.Indirect})
+}
+
+func (w *work) legacyBackend(be *effect.Backend, t *effect.Target) {
+	parts := []string{
+		"legacy", w.env.Mesh, t.Cluster, t.Protocol, bit(be.Indirect), w.print.legacyService(be.LegacyService), w.print.clusters,
+	}
+	if be.Cluster.TLS != nil {
+		w.secured = true
 		parts = append(parts, be.Cluster.TLS.Sni)
 	}
-	key := join(parts...)
-	if r, ok := known(w, w.g.clusters, key); ok {
-		w.b.add(TypeCluster, r)
-		return secured
-	}
-	w.proxy.Backends = append(w.proxy.Backends, be)
-	w.finish = append(w.finish, func() error {
-		c, err := be.Cluster.Build()
-		if err != nil {
-			return err
-		}
-		return w.part(effect.OriginOutbound, c, func(r *Resource) { w.g.clusters.store(key, r) })
-	})
-	return secured
-}
-
-// legacyService renders what rules by tags say about a kuma.io/service.
-func (f *fingerprints) legacyService(name string) string {
-	parts := []string{f.general}
-	for _, e := range f.effects {
-		if conf := f.rules[e.Kind].ForLegacyService(name); conf != nil {
-			parts = append(parts, f.conf(conf))
-		}
-		parts = append(parts, "")
-	}
-	return join(parts...)
+	w.addBackend(be, join(parts...))
 }
 
 // legacyAssignment makes the endpoints of a kuma.io/service that have all tags of ref; service is nil when it is gone.

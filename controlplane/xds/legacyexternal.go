@@ -6,10 +6,8 @@ import (
 	"net/netip"
 	"slices"
 
-	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
-	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/kuma-dp/kuma-dp/controlplane/topology"
 	"github.com/kuma-dp/kuma-dp/policy/effect"
@@ -19,33 +17,22 @@ import (
 // tagExternalName tells the endpoints of ExternalServices with TLS apart.
 const tagExternalName = "kuma.io/external-service-name"
 
-// legacyExternal makes the outbound and the cluster of a kuma.io/service that is outside of the mesh (contract
-// effects-routing.md §2.4): through the egress, or straight there. It returns whether the cluster speaks mTLS.
-func (w *work) legacyExternal(o topology.LegacyOutbound, done bool) (secured bool, err error) {
-	protocol := externalProtocol(o.Service)
-	ob := effect.NewLegacyOutbound(w.env, o.Address, o.Port, o.Tags, protocol)
-	for _, chain := range ob.Listener.Chains {
-		if h := chain.HCM(); h != nil {
-			h.RouteActions(func(_ *routev3.Route, a *routev3.RouteAction) {
-				a.HostRewriteSpecifier = &routev3.RouteAction_AutoHostRewrite{AutoHostRewrite: wrapperspb.Bool(true)}
-			})
+// useExternal makes the cluster of a kuma.io/service that is outside of the mesh (contract effects-routing.md §2.4):
+// through the egress, or straight there. Done says that it brings its endpoints.
+func (w *work) useExternal(be *effect.Backend, s *topology.LegacyService, t *effect.Target) (done bool, err error) {
+	if w.in.Mesh.ThroughEgress(s) {
+		be.Cluster.HTTP = effect.ExternalHTTP(t.Protocol)
+		be.Cluster.TLS = effect.UpstreamTLS(w.env.Mesh, effect.LegacySNI(w.env.Mesh, t.Tags), []string{"zone-egress"})
+	} else {
+		done = true
+		if be.Cluster, err = externalCluster(w.in.Mesh, s, t); err != nil {
+			return false, err
 		}
 	}
-	w.proxy.Outbounds = append(w.proxy.Outbounds, ob)
-	w.finish = append(w.finish, func() error { return w.b.addListener(effect.OriginOutbound, ob.Listener) })
-	if done {
-		return false, nil
-	}
-	be := effect.NewLegacyBackend(w.env, o.Tags, protocol, true)
-	if w.in.Mesh.ThroughEgress(o.Service) {
-		be.Cluster.HTTP = effect.ExternalHTTP(protocol)
-		be.Cluster.TLS = effect.UpstreamTLS(w.env.Mesh, effect.LegacySNI(w.env.Mesh, o.Tags), []string{"zone-egress"})
-	} else if be.Cluster, err = externalCluster(w.in.Mesh, be.Destination, o, protocol); err != nil {
-		return false, err
-	}
+	w.secured = w.secured || be.Cluster.TLS != nil
 	w.proxy.Backends = append(w.proxy.Backends, be)
 	w.finish = append(w.finish, func() error { return w.b.addCluster(effect.OriginOutbound, be.Cluster) })
-	return be.Cluster.TLS != nil, nil
+	return done, nil
 }
 
 // externalProtocol is what all ExternalServices of a name speak.
@@ -61,14 +48,14 @@ func externalProtocol(s *topology.LegacyService) string {
 	return protocol
 }
 
-// externalCluster goes straight to the ExternalServices that have the tags of an outbound.
-func externalCluster(mesh *topology.Mesh, name string, o topology.LegacyOutbound, protocol string) (*effect.Cluster, error) {
+// externalCluster goes straight to the ExternalServices that have the tags of the target.
+func externalCluster(mesh *topology.Mesh, s *topology.LegacyService, t *effect.Target) (*effect.Cluster, error) {
 	var endpoints []effect.ExternalEndpoint
 	var matches []effect.TLSMatch
-	for _, r := range o.Service.External {
+	for _, r := range s.External {
 		spec := resource.SpecOf[*resource.ExternalService](r)
 		host, port := spec.HostPort()
-		if port == 0 || !having1(spec.Tags, o.Tags) {
+		if port == 0 || !having1(spec.Tags, t.Tags) {
 			continue
 		}
 		tags := maps.Clone(spec.Tags)
@@ -83,7 +70,7 @@ func externalCluster(mesh *topology.Mesh, name string, o topology.LegacyOutbound
 		}
 		endpoints = append(endpoints, effect.ExternalEndpoint{Address: host, Port: port, Tags: tags, Zone: spec.Tags[resource.TagZone]})
 	}
-	c := effect.NewExternalCluster(name, protocol, endpoints)
+	c := effect.NewExternalCluster(t.Cluster, t.Protocol, endpoints)
 	c.TLSMatches = matches
 	return c, nil
 }

@@ -3,8 +3,6 @@ package xds
 import (
 	"encoding/json"
 	"fmt"
-	"slices"
-	"strconv"
 
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	"google.golang.org/protobuf/proto"
@@ -27,12 +25,19 @@ type work struct {
 	// passing and whole tell which parts the effective policies want to see: what passes by, or everything at once.
 	passing, whole bool
 
+	// taken are the clusters of the proxy that lead to no service, places those that outbounds to service objects listen on,
+	// and called the values of kuma.io/service that the proxy has an outbound to.
+	taken, places, called map[string]bool
+	// used are the names of the clusters that outbounds lead to; secured says that one of them, or an inbound, has mTLS.
+	used    map[string]bool
+	secured bool
+
 	proxy  effect.Proxy
 	finish []func() error
 }
 
 func newWork(g *Generator, b *builder, in *Input, env effect.Env) *work {
-	w := &work{g: g, b: b, in: in, env: env, print: newFingerprints(g.effects, env, in.Rules)}
+	w := &work{g: g, b: b, in: in, env: env, print: newFingerprints(g.effects, env, in.Rules), used: map[string]bool{}}
 	w.proxy.Env = env
 	for _, e := range g.effects {
 		rules := in.Rules[e.Kind]
@@ -64,60 +69,61 @@ func (w *work) part(origin effect.Origin, m proto.Message, store func(*Resource)
 	return w.b.addPart(effect.Part{Origin: origin, Message: m}, store)
 }
 
-// run returns whether anything refers to the secrets of the mesh.
+// run makes all inbounds and outbounds. It returns whether anything refers to the secrets of the mesh.
 func (w *work) run(inbounds []*resource.Inbound, outbounds []topology.Outbound, legacy []topology.LegacyOutbound) (bool, error) {
-	secured := false
+	w.claim(inbounds, outbounds, legacy)
 	for _, in := range inbounds {
 		if in.Port == effect.Serviceless {
 			continue
 		}
-		secured = secured || w.env.MTLSMode != ""
+		w.secured = w.secured || w.env.MTLSMode != ""
 		w.inbound(in)
 	}
-	done := map[string]bool{}
 	for _, o := range outbounds {
-		w.outbound(o)
-		dest := effect.Destination(o.Service.Resource, o.Port.Port)
-		if !effect.RoutableProtocol(o.Port.AppProtocol) || done[dest] {
-			continue
-		}
-		done[dest] = true
-		secured = w.backend(o, dest) || secured
-		err := w.endpoints(backendRef{destination: dest, service: o.Service.Key, port: o.Port.Port},
-			&effect.Backend{Service: o.Service.Key, Section: effect.Section(o.Port), Destination: dest})
-		if err != nil {
+		if err := w.outbound(o); err != nil {
 			return false, err
 		}
 	}
-	encrypted, err := w.legacy(legacy, inbounds, outbounds)
-	if err != nil {
+	for _, o := range legacy {
+		if err := w.legacyOutbound(o); err != nil {
+			return false, err
+		}
+	}
+	if err := w.apply(); err != nil {
 		return false, err
 	}
-	secured = secured || encrypted
+	return w.secured, w.patch()
+}
+
+// apply lets policies change the parts that are not known yet, and finishes all.
+func (w *work) apply() error {
 	for _, e := range w.g.effects {
+		if e.Apply == nil {
+			continue
+		}
 		rules := w.in.Rules[e.Kind]
 		if rules == nil {
 			rules = &policy.Rules{Kind: e.Kind}
 		}
 		if err := e.Apply(&w.proxy, rules); err != nil {
-			return false, fmt.Errorf("apply %s: %w", e.Kind, err)
+			return fmt.Errorf("apply %s: %w", e.Kind, err)
 		}
 	}
 	for _, f := range w.finish {
 		if err := f(); err != nil {
-			return false, err
+			return err
 		}
 	}
 	added, err := w.proxy.BuildAdded()
 	if err != nil {
-		return false, err
+		return err
 	}
 	for _, part := range added {
 		if err := w.b.addPart(part, nil); err != nil {
-			return false, err
+			return err
 		}
 	}
-	return secured, w.patch()
+	return nil
 }
 
 // patch lets policies change what is finished, and packs it.
@@ -131,9 +137,13 @@ func (w *work) patch() error {
 		if e.Patch == nil || !effect.Effective(rules) {
 			continue
 		}
-		var err error
-		if parts, err = e.Patch(parts, rules); err != nil {
-			return fmt.Errorf("apply %s: %w", e.Kind, err)
+		var warnings []string
+		if parts, warnings = e.Patch(parts, rules); len(warnings) > 0 {
+			if w.b.patchWarnings == nil {
+				w.b.patchWarnings = map[resource.Kind][]string{}
+			}
+			w.b.patchWarnings[e.Kind] = warnings
+			w.b.warnings = append(w.b.warnings, warnings...)
 		}
 	}
 	w.b.patched = false
@@ -167,26 +177,6 @@ func lastOfEachName(parts []effect.Part) []effect.Part {
 		}
 	}
 	return out
-}
-
-// endpoints adds the endpoints of a cluster, as the proxy sees them. Of b only the names are there.
-func (w *work) endpoints(ref backendRef, b *effect.Backend) error {
-	for _, e := range w.g.effects {
-		rules := w.in.Rules[e.Kind]
-		if e.Endpoints == nil || !effect.Effective(rules) {
-			continue
-		}
-		if key, arrange := e.Endpoints(w.env, b, rules); key != "" {
-			ref.arranged, ref.arrange = key, arrange
-		}
-	}
-	w.b.backends = append(w.b.backends, ref)
-	r, err := w.g.assignment(w.in.Mesh, ref)
-	if err != nil {
-		return err
-	}
-	w.b.add(TypeEndpoint, r)
-	return nil
 }
 
 func (w *work) inbound(in *resource.Inbound) {
@@ -234,154 +224,5 @@ func (w *work) inboundKey(in *resource.Inbound) (string, error) {
 		return "", err
 	}
 	return join(w.env.Mesh, w.env.MTLSMode, w.env.Address, w.env.Zone, bit(w.env.Transparent), bit(w.env.IPv6),
-		string(body), w.print.inbound(in)), nil
-}
-
-func (w *work) outbound(o topology.Outbound) {
-	dest := effect.Destination(o.Service.Resource, o.Port.Port)
-	key := join(w.env.Mesh, bit(w.env.Transparent), bit(w.env.IPv6), w.env.SourceTags, o.VIP,
-		strconv.FormatUint(uint64(o.ListenPort), 10), dest, o.Port.AppProtocol, w.print.service(o.Service.Key, effect.Section(o.Port)))
-	if r, ok := known(w, w.g.outbounds, key); ok {
-		w.b.add(TypeListener, r)
-		return
-	}
-	ob := effect.NewOutbound(w.env, o.VIP, o.ListenPort, o.Service.Resource, o.Port)
-	w.proxy.Outbounds = append(w.proxy.Outbounds, ob)
-	w.finish = append(w.finish, func() error {
-		l, err := ob.Listener.Build()
-		if err != nil {
-			return err
-		}
-		return w.part(effect.OriginOutbound, l, func(r *Resource) { w.g.outbounds.store(key, r) })
-	})
-}
-
-// backend returns whether the cluster speaks TLS.
-func (w *work) backend(o topology.Outbound, dest string) bool {
-	protocol := protocolOf(o.Service.Endpoints[o.Port.Port])
-	if o.Service.Kind == resource.KindMeshExternalService {
-		protocol = o.Port.AppProtocol
-	}
-	be := effect.NewBackend(w.env, o.Service.Resource, o.Service.Spec, o.Service.Status, o.Port, protocol)
-	parts := []string{w.env.Mesh, dest, protocol, w.print.service(o.Service.Key, effect.Section(o.Port)), w.print.clusters}
-	secured := be.Cluster.TLS != nil
-	if secured {
-		parts = append(parts, be.Cluster.TLS.Sni)
-		for _, id := range o.Service.Spec.Identities {
-			parts = append(parts, id.Type, id.Value)
-		}
-	}
-	key := join(parts...)
-	if r, ok := known(w, w.g.clusters, key); ok {
-		w.b.add(TypeCluster, r)
-		return secured
-	}
-	w.proxy.Backends = append(w.proxy.Backends, be)
-	w.finish = append(w.finish, func() error {
-		c, err := be.Cluster.Build()
-		if err != nil {
-			return err
-		}
-		return w.part(effect.OriginOutbound, c, func(r *Resource) { w.g.clusters.store(key, r) })
-	})
-	return secured
-}
-
-// protocolOf is what all endpoints speak; empty when there is none or they have nothing in common.
-func protocolOf(endpoints []topology.Endpoint) string {
-	if len(endpoints) == 0 {
-		return ""
-	}
-	p := endpoints[0].Tags[resource.TagProtocol]
-	for _, e := range endpoints[1:] {
-		p = effect.CommonProtocol(p, e.Tags[resource.TagProtocol])
-	}
-	return p
-}
-
-// fingerprints renders, for cache keys, what rules say about one inbound or service.
-type fingerprints struct {
-	effects []effect.Kind
-	rules   map[resource.Kind]*policy.Rules
-	confs   map[any]string
-	// general says for every kind whether any policy is effective at all, which some effects look at, and what else of the
-	// proxy flows into its parts.
-	general string
-	// clusters is what rules of the proxy's own inbounds mean for its clusters.
-	clusters string
-}
-
-func newFingerprints(effects []effect.Kind, env effect.Env, rules map[resource.Kind]*policy.Rules) *fingerprints {
-	f := &fingerprints{effects: effects, rules: rules, confs: map[any]string{}}
-	for _, e := range effects {
-		effective := effect.Effective(rules[e.Kind])
-		f.general += bit(effective)
-		if effective && e.Key != nil {
-			f.general += join(e.Key(env, rules[e.Kind]))
-		}
-		f.clusters += join(effect.ClusterKey(rules[e.Kind]))
-	}
-	return f
-}
-
-func (f *fingerprints) service(key resource.Key, section string) string {
-	parts := []string{f.general}
-	for _, e := range f.effects {
-		for _, conf := range f.rules[e.Kind].ForService(key, section) {
-			parts = append(parts, f.conf(conf))
-		}
-		parts = append(parts, "")
-	}
-	return join(parts...)
-}
-
-func (f *fingerprints) inbound(in *resource.Inbound) string {
-	parts := []string{f.general}
-	for _, e := range f.effects {
-		rules, selected := f.rules[e.Kind].ForInbound(in)
-		parts = append(parts, bit(selected))
-		for _, r := range rules {
-			for _, m := range r.Matchers {
-				parts = append(parts, m.Key, m.Value, bit(m.Not))
-			}
-			parts = append(parts, f.conf(r.Conf))
-		}
-		parts = append(parts, "")
-	}
-	return join(parts...)
-}
-
-func (f *fingerprints) conf(conf any) string {
-	if s, ok := f.confs[conf]; ok {
-		return s
-	}
-	b, err := json.Marshal(conf)
-	if err != nil {
-		// Confs come from JSON; one that does not go back is unlike all others.
-		b = fmt.Appendf(nil, "%p", conf)
-	}
-	f.confs[conf] = string(b)
-	return string(b)
-}
-
-// join makes one string of parts such that different parts never give the same string.
-func join(parts ...string) string {
-	n := 0
-	for _, p := range parts {
-		n += len(p) + 4
-	}
-	b := slices.Grow([]byte(nil), n)
-	for _, p := range parts {
-		b = strconv.AppendInt(b, int64(len(p)), 36)
-		b = append(b, ':')
-		b = append(b, p...)
-	}
-	return string(b)
-}
-
-func bit(b bool) string {
-	if b {
-		return "1"
-	}
-	return "0"
+		string(body), w.print.inbound(in), w.print.listeners), nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"runtime/debug"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -35,6 +36,8 @@ type proxy struct {
 	retry time.Duration
 	// failure is the text of the last error, so that an error is logged once and not at every change.
 	failure string
+	// warned is the text of the last warnings, for the same reason.
+	warned string
 }
 
 // join adds a stream to its proxy and has the snapshot made.
@@ -114,6 +117,12 @@ func (s *Server) make(ctx context.Context, p *proxy, scope topology.Scope, meta 
 	}
 	if next == nil || next == old {
 		return
+	}
+	if text := strings.Join(next.Warnings(), "; "); text != p.warned {
+		p.warned = text
+		if text != "" {
+			s.log.Warn("parts of policies have no effect on a proxy", "mesh", p.id.Mesh, "proxy", p.id.Name, "reason", text)
+		}
 	}
 	p.snap.Store(next)
 	s.mu.Lock()

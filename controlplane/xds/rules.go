@@ -2,10 +2,13 @@ package xds
 
 import (
 	"errors"
+	"slices"
 	"sync"
 
 	"github.com/kuma-dp/kuma-dp/controlplane/topology"
 	"github.com/kuma-dp/kuma-dp/policy"
+	"github.com/kuma-dp/kuma-dp/policy/meshhttproute"
+	"github.com/kuma-dp/kuma-dp/policy/meshtcproute"
 	"github.com/kuma-dp/kuma-dp/resource"
 )
 
@@ -27,14 +30,12 @@ type rulebook struct {
 
 // meshBook is what the rules of all proxies of a mesh share.
 type meshBook struct {
-	sets     map[resource.Kind]*policy.Set
-	services []*resource.Resource
-	index    *policy.Index
+	sets  map[resource.Kind]*policy.Set
+	index *policy.Index
 }
 
 type toRules struct {
-	index  *policy.Index
-	byTags bool
+	index *policy.Index
 	*policy.ToRules
 }
 
@@ -53,6 +54,7 @@ type (
 		index    *policy.Index
 		rules    *policy.Rules // nil when no policy matches
 		to       *policy.ToRules
+		err      error // policy.ErrTooManySubsets: to find it out again takes as long
 	}
 )
 
@@ -76,19 +78,23 @@ func newRulebook(kinds []policy.Kind, zone string) *rulebook {
 }
 
 // rules returns the rules of dp by kind. Kinds of which no policy matches are absent. When the tags of a kind's `from`
-// items are too many to enumerate, its rules are empty, which for permissions means that nobody is let in; the error says
-// so, and the map is good all the same.
+// items are too many to enumerate, rules of inbounds are missing, which for permissions means that nobody is let in; the
+// error says so, and the map is good all the same.
 func (b *rulebook) rules(w *topology.World, mesh *topology.Mesh, dp *topology.Dataplane, shadow bool) (map[resource.Kind]*policy.Rules, error) {
 	book := b.book(w, mesh)
 	out := map[resource.Kind]*policy.Rules{}
 	var faults []error
+	// In mode Exclusive what is reached by tags has been written by hand, or a route leads there. Routes themselves may be to
+	// the name of a cluster (contract effects-routing.md §3).
+	byTags := mesh.Spec.ServicesMode() != resource.MeshServicesExclusive || len(mesh.LegacyOutbounds(dp)) > 0
 	for _, k := range b.kinds {
-		r, err := b.ofKind(book, mesh, dp, k, shadow)
+		r, err := b.ofKind(book, mesh, dp, k, byTags || routes(k), shadow)
 		if err != nil {
 			faults = append(faults, err)
 		}
 		if r != nil {
 			out[k.Descriptor.Kind] = r
+			byTags = byTags || slices.ContainsFunc(r.Policies, (*policy.Match).LeadsByTags)
 		}
 	}
 	return out, errors.Join(faults...)
@@ -96,11 +102,11 @@ func (b *rulebook) rules(w *topology.World, mesh *topology.Mesh, dp *topology.Da
 
 // book returns the current book of a mesh. It is immutable.
 func (b *rulebook) book(w *topology.World, mesh *topology.Mesh) *meshBook {
-	services, routes := w.Services(mesh.Name), mesh.Policies[b.routes]
+	routes := mesh.Policies[b.routes]
 	b.mu.Lock()
 	old := b.mesh[mesh.Name]
 	b.mu.Unlock()
-	next := &meshBook{sets: make(map[resource.Kind]*policy.Set, len(b.kinds)), services: services}
+	next := &meshBook{sets: make(map[resource.Kind]*policy.Set, len(b.kinds))}
 	changed := old == nil
 	for _, k := range b.kinds {
 		kind := k.Descriptor.Kind
@@ -115,11 +121,8 @@ func (b *rulebook) book(w *topology.World, mesh *topology.Mesh) *meshBook {
 		next.sets[kind] = policy.NewSet(k, mesh.Policies[kind], routes, earlier)
 		changed = changed || next.sets[kind] != earlier
 	}
-	if old != nil && sameSlice(old.services, services) {
-		next.index = old.index
-	} else {
-		next.index, changed = policy.NewIndex(mesh.Name, services), true
-	}
+	next.index = mesh.Index()
+	changed = changed || next.index != old.index
 	if !changed {
 		return old
 	}
@@ -134,7 +137,12 @@ func (b *rulebook) book(w *topology.World, mesh *topology.Mesh) *meshBook {
 	return next
 }
 
-func (b *rulebook) ofKind(book *meshBook, mesh *topology.Mesh, dp *topology.Dataplane, k policy.Kind, shadow bool) (*policy.Rules, error) {
+// routes tells whether a kind is one of routes; these come before all others.
+func routes(k policy.Kind) bool {
+	return k.Descriptor.Kind == meshhttproute.Name || k.Descriptor.Kind == meshtcproute.Name
+}
+
+func (b *rulebook) ofKind(book *meshBook, mesh *topology.Mesh, dp *topology.Dataplane, k policy.Kind, byTags, shadow bool) (*policy.Rules, error) {
 	kind := k.Descriptor.Kind
 	set := book.sets[kind]
 	if set == nil {
@@ -142,16 +150,16 @@ func (b *rulebook) ofKind(book *meshBook, mesh *topology.Mesh, dp *topology.Data
 	}
 	key := lastKey{topology.ProxyID{Mesh: mesh.Name, Name: dp.Name}, kind, shadow}
 	last, known := b.last.lookup(key)
-	byTags := mesh.Spec.ServicesMode() != resource.MeshServicesExclusive
 	if known && last.byTags == byTags && last.dp == dp.Resource && last.set == set && last.index == book.index && sameSlice(last.gateways, mesh.Gateways) {
-		return last.rules, nil
+		return last.rules, last.err
 	}
 	next := &lastRules{dp: dp.Resource, byTags: byTags, gateways: mesh.Gateways, set: set, index: book.index}
 	if known {
 		next.to = last.to
 	}
 	err := b.make(next, book, k, policy.View{Zone: b.zone, Shadow: shadow, Gateways: mesh.Gateways})
-	if err == nil {
+	if err == nil || errors.Is(err, policy.ErrTooManySubsets) {
+		next.err = err
 		b.last.store(key, next)
 	}
 	return next.rules, err
@@ -164,8 +172,11 @@ func (b *rulebook) make(next *lastRules, book *meshBook, k policy.Kind, view pol
 		return nil
 	}
 	r, err := policy.BuildFrom(k, next.dp, matched)
-	if err != nil {
+	if r == nil {
 		r = &policy.Rules{Kind: k.Descriptor.Kind}
+	}
+	if err != nil {
+		warnings = append(warnings, err.Error())
 	}
 	r.Warnings, r.Policies = warnings, matched
 	next.rules = r
@@ -173,6 +184,8 @@ func (b *rulebook) make(next *lastRules, book *meshBook, k policy.Kind, view pol
 	if toErr == nil {
 		r.SetTo(to)
 		next.to = to
+	} else {
+		r.Warnings = append(r.Warnings, toErr.Error())
 	}
 	return errors.Join(err, toErr)
 }
@@ -207,15 +220,15 @@ func (b *rulebook) gatewayRules(w *topology.World, mesh *topology.Mesh, gateway 
 }
 
 func (b *rulebook) toRules(book *meshBook, k policy.Kind, matched []*policy.Match, earlier *policy.ToRules, byTags bool) (*policy.ToRules, error) {
-	key := policy.KeyOf(matched)
-	if known, ok := b.to.lookup(key); ok && known.index == book.index && known.byTags == byTags {
+	key := bit(byTags) + policy.KeyOf(matched)
+	if known, ok := b.to.lookup(key); ok && known.index == book.index {
 		return known.ToRules, nil
 	}
 	r, err := policy.BuildToAfter(earlier, k, matched, book.index, byTags)
 	if err != nil {
 		return nil, err
 	}
-	b.to.store(key, toRules{book.index, byTags, r})
+	b.to.store(key, toRules{book.index, r})
 	return r, nil
 }
 

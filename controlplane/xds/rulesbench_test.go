@@ -66,7 +66,7 @@ spec: {selector: {dataplaneTags: {app: s-%d}}, ports: [{name: main, port: 80, ta
 	if skipped := s.add(b, []byte(docs.String())); skipped != nil {
 		b.Fatal(skipped)
 	}
-	out := append(s.resources, all.DefaultPolicies("default", nil)...)
+	out := slices.Concat(s.resources, all.DefaultPolicies("default", nil))
 	for i, r := range out {
 		r.Version = uint64(i + 1)
 	}

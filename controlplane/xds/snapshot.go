@@ -24,11 +24,13 @@ const (
 	TypeListener = "type.googleapis.com/envoy.config.listener.v3.Listener"
 	TypeRoute    = "type.googleapis.com/envoy.config.route.v3.RouteConfiguration"
 	TypeSecret   = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"
+	// TypeRuntime is asked for by builtin gateways.
+	TypeRuntime = "type.googleapis.com/envoy.service.runtime.v3.Runtime"
 )
 
 // pushOrder is the order in which responses of different types are sent (contract controlplane.md §3.1).
 func pushOrder() []string {
-	return []string{TypeCluster, TypeEndpoint, TypeListener, TypeRoute, TypeSecret}
+	return []string{TypeCluster, TypeEndpoint, TypeListener, TypeRoute, TypeSecret, TypeRuntime}
 }
 
 // served tells whether a type can be subscribed to; requests for others stay unanswered.
@@ -71,7 +73,13 @@ type Snapshot struct {
 	sets map[string]*set
 	// backends are the ports whose endpoints the snapshot holds, so that they can be replaced alone.
 	backends []backendRef
+	// warnings say which parts of policies were left out, patchWarnings those of each kind that patches.
+	warnings      []string
+	patchWarnings map[resource.Kind][]string
 }
+
+// Warnings say which parts of policies have no effect because they contradict others. The slice must not be changed.
+func (s *Snapshot) Warnings() []string { return s.warnings }
 
 type backendRef struct {
 	destination string
@@ -140,6 +148,9 @@ func (s *Snapshot) get(typeURL string) *set {
 type builder struct {
 	types    map[string]map[string]*Resource
 	backends []backendRef
+	// warnings and patchWarnings as in Snapshot.
+	warnings      []string
+	patchWarnings map[resource.Kind][]string
 	// patched: listeners and clusters are collected in parts, for policies to change, before they are packed.
 	patched bool
 	parts   []effect.Part
@@ -217,7 +228,7 @@ func packPart(part effect.Part) (packed, error) {
 }
 
 func (b *builder) snapshot() *Snapshot {
-	s := &Snapshot{sets: make(map[string]*set, len(b.types)), backends: b.backends}
+	s := &Snapshot{sets: make(map[string]*set, len(b.types)), backends: b.backends, warnings: b.warnings, patchWarnings: b.patchWarnings}
 	for t, byName := range b.types {
 		s.sets[t] = newSet(byName)
 	}

@@ -1,12 +1,15 @@
 package xds
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"strconv"
+	"strings"
+	"sync"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	"google.golang.org/genproto/googleapis/rpc/status"
@@ -17,7 +20,7 @@ import (
 	"github.com/kuma-dp/kuma-dp/controlplane/topology"
 )
 
-// stream is one ADS stream of either protocol. Everything but notify belongs to the goroutine of serve.
+// stream is one ADS stream of either protocol. Everything but notify and refusals belongs to the goroutine of serve.
 type stream struct {
 	id      topology.ProxyID
 	nodeID  string
@@ -26,6 +29,10 @@ type stream struct {
 	log     *slog.Logger
 	sub     Subscription
 	nonce   uint64
+
+	mu sync.Mutex
+	// refused is why the newest response of a type was refused, for types where it was.
+	refused map[string]string
 }
 
 func (st *stream) notify() {
@@ -44,12 +51,40 @@ func (st *stream) nextNonce() string {
 // new content is (contract agent.md §5 leaves it to us how to back off).
 func (st *stream) answered(typeURL string, detail *status.Status) {
 	if detail == nil {
+		st.remember(typeURL, "")
 		st.sub.Acknowledged(typeURL)
 		return
 	}
+	reason := fmt.Sprintf("%.2000s", cmp.Or(detail.GetMessage(), "no reason given"))
+	st.remember(typeURL, reason)
 	st.sub.Rejected(typeURL)
-	st.log.Warn("proxy refused its configuration", "mesh", st.id.Mesh, "proxy", st.id.Name, "type", typeURL,
-		"detail", fmt.Sprintf("%.2000s", detail.GetMessage()))
+	st.log.Warn("proxy refused its configuration", "mesh", st.id.Mesh, "proxy", st.id.Name, "type", typeURL, "detail", reason)
+}
+
+// remember keeps why the newest response of a type was refused, "" for not at all.
+func (st *stream) remember(typeURL, reason string) {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	if reason == "" {
+		delete(st.refused, typeURL)
+		return
+	}
+	if st.refused == nil {
+		st.refused = map[string]string{}
+	}
+	st.refused[typeURL] = reason
+}
+
+// refusals says what the proxy refuses and why. It is safe for concurrent use.
+func (st *stream) refusals() []string {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	var out []string
+	for typeURL, reason := range st.refused {
+		kind := typeURL[strings.LastIndexByte(typeURL, '.')+1:]
+		out = append(out, fmt.Sprintf("Envoy refuses a %s and keeps the one it has: %s", kind, reason))
+	}
+	return out
 }
 
 // request is what the two protocols' requests have in common.

@@ -180,7 +180,12 @@ func (z *zoneProxy) outside(g *Generator, mesh *topology.Mesh) error {
 		}
 		p.Backends = append(p.Backends, b)
 		port := s.Spec.Ports[0]
-		z.chains = append(z.chains, effect.NewEgressChain(z.env, z.listenerName(), b.Destination, effect.SNI(s.Resource, port.Port), port.AppProtocol, principals))
+		chain := effect.NewEgressChain(z.env, z.listenerName(), b.Destination, effect.SNI(s.Resource, port.Port), port.AppProtocol, principals)
+		z.chains = append(z.chains, chain)
+		p.Outbounds = append(p.Outbounds, &effect.Outbound{
+			Service: b.Service, Section: b.Section, Protocol: port.AppProtocol, Destination: b.Destination, Egress: true,
+			Listener: &effect.Listener{Chains: []*effect.Chain{chain}},
+		})
 	}
 	if len(p.Backends) == 0 {
 		return nil

@@ -103,47 +103,13 @@ func parserError(err error) error {
 	return &Error{Line: line, Reason: m[2]}
 }
 
-// fromJSON sorts the keys of valid JSON and looks for keys given twice, which encoding/json lets the last one win.
+// fromJSON sorts the keys of valid JSON.
 func fromJSON(text []byte) ([]byte, error) {
-	type level struct {
-		keys map[string]bool // nil in a list
-		key  bool            // a key comes next
-	}
-	var open []level
-	d := json.NewDecoder(bytes.NewReader(text))
-	d.UseNumber()
-	for {
-		token, err := d.Token()
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil {
-			return nil, &Error{Reason: err.Error()}
-		}
-		if delim, ok := token.(json.Delim); ok && (delim == '}' || delim == ']') {
-			open = open[:len(open)-1]
-			continue
-		}
-		if n := len(open) - 1; n >= 0 && open[n].keys != nil {
-			if open[n].key {
-				name, _ := token.(string) // a key always is
-				if open[n].keys[name] {
-					line := bytes.Count(text[:d.InputOffset()], []byte("\n")) + 1
-					return nil, &Error{Line: line, Reason: fmt.Sprintf("key %q is given twice", name)}
-				}
-				open[n].keys[name] = true
-			}
-			open[n].key = !open[n].key
-		}
-		switch token {
-		case json.Delim('{'):
-			open = append(open, level{keys: map[string]bool{}, key: true})
-		case json.Delim('['):
-			open = append(open, level{})
-		}
+	if err := checkKeys(text, maxDepth); err != nil {
+		return nil, err
 	}
 	var value any
-	d = json.NewDecoder(bytes.NewReader(text))
+	d := json.NewDecoder(bytes.NewReader(text))
 	d.UseNumber()
 	if err := d.Decode(&value); err != nil {
 		return nil, &Error{Reason: err.Error()}

@@ -2,10 +2,22 @@ package all
 
 import (
 	"github.com/kuma-dp/kuma-dp/policy/effect"
+	"github.com/kuma-dp/kuma-dp/policy/meshaccesslog"
 	"github.com/kuma-dp/kuma-dp/policy/meshcircuitbreaker"
+	"github.com/kuma-dp/kuma-dp/policy/meshfaultinjection"
+	"github.com/kuma-dp/kuma-dp/policy/meshhealthcheck"
+	"github.com/kuma-dp/kuma-dp/policy/meshhttproute"
+	"github.com/kuma-dp/kuma-dp/policy/meshloadbalancingstrategy"
+	"github.com/kuma-dp/kuma-dp/policy/meshmetric"
+	"github.com/kuma-dp/kuma-dp/policy/meshpassthrough"
+	"github.com/kuma-dp/kuma-dp/policy/meshproxypatch"
+	"github.com/kuma-dp/kuma-dp/policy/meshproxypatch/native"
+	"github.com/kuma-dp/kuma-dp/policy/meshratelimit"
 	"github.com/kuma-dp/kuma-dp/policy/meshretry"
+	"github.com/kuma-dp/kuma-dp/policy/meshtcproute"
 	"github.com/kuma-dp/kuma-dp/policy/meshtimeout"
 	"github.com/kuma-dp/kuma-dp/policy/meshtls"
+	"github.com/kuma-dp/kuma-dp/policy/meshtrace"
 	"github.com/kuma-dp/kuma-dp/policy/meshtrafficpermission"
 )
 
@@ -13,10 +25,24 @@ import (
 // §3.18).
 func Effects() []effect.Kind {
 	return []effect.Kind{
+		{Kind: meshhttproute.Name, Route: meshhttproute.RouteOutbound},
+		{Kind: meshtcproute.Name, Route: meshtcproute.RouteOutbound},
 		{Kind: meshtls.Name, Apply: meshtls.Apply},
+		{Kind: meshloadbalancingstrategy.Name, Apply: meshloadbalancingstrategy.Apply, Endpoints: meshloadbalancingstrategy.Endpoints},
+		{Kind: meshpassthrough.Name, Apply: meshpassthrough.Apply, Passthrough: true},
+		{
+			Kind: meshaccesslog.Name, Apply: meshaccesslog.Apply, Key: meshaccesslog.Key,
+			ListenersOnly: true, Whole: meshaccesslog.Whole, Passthrough: true,
+		},
+		{Kind: meshtrace.Name, Apply: meshtrace.Apply, Key: meshtrace.Key, ListenersOnly: true},
+		{Kind: meshfaultinjection.Name, Apply: meshfaultinjection.Apply},
+		{Kind: meshratelimit.Name, Apply: meshratelimit.Apply},
 		{Kind: meshtimeout.Name, Apply: meshtimeout.Apply},
 		{Kind: meshtrafficpermission.Name, Apply: meshtrafficpermission.Apply},
 		{Kind: meshcircuitbreaker.Name, Apply: meshcircuitbreaker.Apply},
+		{Kind: meshhealthcheck.Name, Apply: meshhealthcheck.Apply, Key: meshhealthcheck.Key},
 		{Kind: meshretry.Name, Apply: meshretry.Apply},
+		{Kind: meshmetric.Name, Apply: meshmetric.Apply},
+		{Kind: meshproxypatch.Name, Patch: native.Patch},
 	}
 }

@@ -23,12 +23,12 @@ type validation struct {
 		Field  string `json:"field"`
 		Reason string `json:"reason"`
 	} `json:"invalid_parameters"`
-	Warnings []string        `json:"warnings"`
-	Stored   json.RawMessage `json:"stored_spec"`
+	Warnings []string `json:"warnings"`
+	Stored   any      `json:"stored_spec"`
 }
 
 func TestValidationCorpus(t *testing.T) {
-	data, err := os.ReadFile("testdata/validation.json")
+	data, err := os.ReadFile(captured + "/validation.json")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -76,7 +76,7 @@ func TestValidationCorpus(t *testing.T) {
 			if err := json.Unmarshal(encoded, &stored); err != nil {
 				t.Fatal(err)
 			}
-			if diff := gocmp.Diff(plain(t, v.Stored), stored.Spec); diff != "" {
+			if diff := gocmp.Diff(v.Stored, stored.Spec); diff != "" {
 				t.Errorf("stored spec differs (-want +got):\n%s", diff)
 			}
 		})

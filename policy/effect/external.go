@@ -33,9 +33,7 @@ type TLSMatch struct {
 // (contract effects-routing.md §2.2).
 func external(destination string, h *HCM) {
 	h.GetRouteConfig().Name = destination
-	h.RouteActions(func(_ *routev3.Route, action *routev3.RouteAction) {
-		action.HostRewriteSpecifier = &routev3.RouteAction_AutoHostRewrite{AutoHostRewrite: wrapperspb.Bool(true)}
-	})
+	h.RouteActions(func(_ *routev3.Route, a *routev3.RouteAction) { RewriteHost(a) })
 }
 
 // ExternalHTTP are the options of clusters that speak the protocol of the outside, nil for TCP (contract
@@ -47,10 +45,16 @@ func ExternalHTTP(protocol string) *httpv3.HttpProtocolOptions {
 	return HTTPOptions(protocol != HTTP)
 }
 
-// External tells whether a backend leaves the mesh through a ZoneEgress: limits and checks of its endpoints are for the
-// egress to set (contract effects-routing.md §1 trap 6).
+// External tells whether limits, checks and the choice of endpoints are not for the proxy to set: when the backend leaves the
+// mesh through a ZoneEgress, which sets them (contract effects-routing.md §1 trap 6), and for a kuma.io/service that only
+// routes lead to (ibid. §5).
 func (b *Backend) External() bool {
-	return b.Service.Kind == resource.KindMeshExternalService && !b.Egress
+	return b.Service.Kind == resource.KindMeshExternalService && !b.Egress || b.Indirect
+}
+
+// External tells whether an outbound leaves the mesh through a ZoneEgress, as Backend.External does.
+func (out *Outbound) External() bool {
+	return out.Service.Kind == resource.KindMeshExternalService && !out.Egress
 }
 
 // ExternalEndpoint is an address outside of the mesh, an IP or a name. Tags select it; Match are more tags that only tell

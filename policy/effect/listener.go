@@ -2,10 +2,12 @@ package effect
 
 import (
 	"fmt"
+	"slices"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	httpinspectorv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/listener/http_inspector/v3"
 	tlsinspectorv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/listener/tls_inspector/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	tcpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/tcp_proxy/v3"
@@ -16,16 +18,17 @@ import (
 
 // Names of the Envoy filters and sockets in use.
 const (
-	FilterHCM          = "envoy.filters.network.http_connection_manager"
-	FilterTCPProxy     = "envoy.filters.network.tcp_proxy"
-	FilterKafka        = "envoy.filters.network.kafka_broker"
-	FilterNetworkRBAC  = "envoy.filters.network.rbac"
-	FilterHTTPRBAC     = "envoy.filters.http.rbac"
-	FilterGRPCStats    = "envoy.filters.http.grpc_stats"
-	FilterRouter       = "envoy.filters.http.router"
-	FilterTLSInspector = "envoy.filters.listener.tls_inspector"
-	FilterDNS          = "envoy.filters.udp.dns_filter"
-	SocketTLS          = "envoy.transport_sockets.tls"
+	FilterHCM           = "envoy.filters.network.http_connection_manager"
+	FilterTCPProxy      = "envoy.filters.network.tcp_proxy"
+	FilterKafka         = "envoy.filters.network.kafka_broker"
+	FilterNetworkRBAC   = "envoy.filters.network.rbac"
+	FilterHTTPRBAC      = "envoy.filters.http.rbac"
+	FilterGRPCStats     = "envoy.filters.http.grpc_stats"
+	FilterRouter        = "envoy.filters.http.router"
+	FilterTLSInspector  = "envoy.filters.listener.tls_inspector"
+	FilterHTTPInspector = "envoy.filters.listener.http_inspector"
+	FilterDNS           = "envoy.filters.udp.dns_filter"
+	SocketTLS           = "envoy.transport_sockets.tls"
 )
 
 // Listener is an Envoy listener whose filters are still typed. The embedded message has neither filter chains nor
@@ -84,6 +87,15 @@ func (c *Chain) Prepend(f *Filter) { c.Filters = append([]*Filter{f}, c.Filters.
 
 // Prepend puts an HTTP filter in front.
 func (h *HCM) Prepend(f *Filter) { h.Filters = append([]*Filter{f}, h.Filters...) }
+
+// BeforeRouter puts HTTP filters, in their order, directly in front of the router.
+func (h *HCM) BeforeRouter(filters ...*Filter) {
+	i := slices.IndexFunc(h.Filters, func(f *Filter) bool { return f.Name == FilterRouter })
+	if i < 0 {
+		i = len(h.Filters)
+	}
+	h.Filters = slices.Insert(h.Filters, i, filters...)
+}
 
 // RouteActions calls f with every route that forwards to a cluster, of every virtual host.
 func (h *HCM) RouteActions(f func(r *routev3.Route, action *routev3.RouteAction)) {
@@ -166,6 +178,11 @@ func transportSocket(m proto.Message) (*corev3.TransportSocket, error) {
 // TLSInspector is the listener filter that tells TLS from plaintext.
 func TLSInspector() *Filter {
 	return &Filter{Name: FilterTLSInspector, Config: &tlsinspectorv3.TlsInspector{}}
+}
+
+// HTTPInspector is the listener filter that tells HTTP from other plaintext.
+func HTTPInspector() *Filter {
+	return &Filter{Name: FilterHTTPInspector, Config: &httpinspectorv3.HttpInspector{}}
 }
 
 // SocketAddress is a TCP address.

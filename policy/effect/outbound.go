@@ -30,14 +30,17 @@ type Outbound struct {
 	// Destination names the cluster that the outbound goes to by itself.
 	Destination string
 	Listener    *Listener
+	// Egress: the listener is only the chain of a ZoneEgress to a destination outside.
+	Egress bool
 }
 
 // Backend is the cluster for one port of a service.
 type Backend struct {
 	Service resource.Key
 	Section string
-	// LegacyService as in Outbound.
+	// LegacyService as in Outbound. Indirect says that the proxy has no outbound to it: only routes lead there.
 	LegacyService string
+	Indirect      bool
 	// Protocol is the one that the endpoints agree on, which decides about clusters; empty when unknown.
 	Protocol    string
 	Destination string

@@ -8,6 +8,7 @@
 package effect
 
 import (
+	"fmt"
 	"maps"
 	"net"
 	"net/netip"
@@ -25,11 +26,17 @@ import (
 // Kind is the effect of one policy kind. Rules are never nil; they are empty when no policy of the kind is effective.
 type Kind struct {
 	Kind resource.Kind
-	// Apply changes p in place.
+	// Apply changes p in place; nil for a kind of routes, or one that only patches.
 	Apply func(p *Proxy, r *policy.Rules) error
+	// Route says where the outbound leads that leads to own without policies; earlier is what the kinds of routes before this
+	// one said. Nil is to where it leads without policies. It is called before any Apply, and must depend on nothing but its
+	// arguments.
+	Route func(own *Target, r *policy.Rules, earlier *Routing, resolve Resolver) *Routing
 	// Key tells what else than the rules of a part itself flows into the parts of a proxy: something of the environment, or
 	// of a rule for the whole proxy. Parts are shared between proxies with equal keys. Nil for nothing.
 	Key func(env Env, r *policy.Rules) string
+	// ListenersOnly says that what Key tells flows into no cluster, so that proxies with other keys may share theirs.
+	ListenersOnly bool
 	// Endpoints tells how the client that the proxy is sees the endpoints of a backend, which has no Cluster here: a function
 	// that rearranges them, and a key that is equal only where the function does the same. Nil, or an empty key, for as they
 	// are.
@@ -39,8 +46,9 @@ type Kind struct {
 	// Whole tells whether Apply must see all parts of the proxy at once, because it counts or orders them. Nil for never.
 	Whole func(r *policy.Rules) bool
 	// Patch changes the finished resources of a proxy, after every Apply, and returns what remains of them with what it adds.
-	// It is called only when the rules are Effective. Nil for nothing.
-	Patch func(parts []Part, r *policy.Rules) ([]Part, error)
+	// What it leaves out it says in warnings, as Proxy.Warn; they are shown with the rules of the kind. It is called only when
+	// the rules are Effective. Nil for nothing.
+	Patch func(parts []Part, r *policy.Rules) (patched []Part, warnings []string)
 }
 
 // Part is a finished listener or cluster and which room it comes from.
@@ -97,8 +105,18 @@ type Proxy struct {
 	Passthrough []*Passthrough
 	Direct      []*Listener
 
-	added []added
+	added    []added
+	warnings []string
 }
+
+// Warn says which part of a policy has no effect on the proxy and why, for policies that each are valid but contradict
+// each other. What is in effect already must not be touched.
+func (p *Proxy) Warn(format string, args ...any) {
+	p.warnings = append(p.warnings, fmt.Sprintf(format, args...))
+}
+
+// Warnings are all of Warn, in their order.
+func (p *Proxy) Warnings() []string { return p.warnings }
 
 // added is a listener or a cluster that a policy adds.
 type added struct {
@@ -152,6 +170,8 @@ type Env struct {
 	IPv6 bool
 	// Zone is the zone of the control plane, added to tags as kuma.io/zone.
 	Zone string
+	// ThroughEgress says that what is reached by tags in another zone is reached through a ZoneEgress.
+	ThroughEgress bool
 	// SourceTags is the value of the header x-kuma-tags on outgoing requests.
 	SourceTags string
 	// Dataplane is the name of the proxy, Tags all values of each tag of its inbounds and gateway, sorted, with kuma.io/zone.
@@ -171,9 +191,13 @@ func (e Env) Service() string {
 	return "unknown"
 }
 
-// Socket is the path of a unix socket of the agent, cut to what a socket's address holds (contract effects-security.md §5).
-func (e Env) Socket(kind string) string {
-	path := kind + "-" + e.Dataplane + "-" + e.Mesh
+// Socket is the path of a unix socket of the agent that bears the name of the proxy.
+func (e Env) Socket(kind string) string { return e.SocketPath(kind + "-" + e.Dataplane + "-" + e.Mesh) }
+
+// SocketPath is the path of a unix socket in the folder of the agent, cut to what a socket's address holds (contract
+// agent.md §4.1).
+func (e Env) SocketPath(name string) string {
+	path := name
 	if e.WorkDir != "" {
 		path = e.WorkDir + "/" + path
 	}
@@ -194,6 +218,8 @@ func NewEnv(mesh, dp *resource.Resource, zone string) Env {
 		if b.Mode == resource.MTLSPermissive {
 			env.MTLSMode = resource.MTLSPermissive
 		}
+		r := resource.SpecOf[*resource.Mesh](mesh).Routing
+		env.ThroughEgress = r != nil && r.ZoneEgress
 	}
 	if n := spec.Networking; n != nil {
 		env.Address = n.Address

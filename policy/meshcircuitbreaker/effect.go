@@ -5,7 +5,6 @@ import (
 	"strconv"
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
-	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/kuma-dp/kuma-dp/policy"
@@ -41,9 +40,9 @@ func apply(c *effect.Cluster, conf any) {
 	}
 	if l := cf.ConnectionLimits; l != nil {
 		c.CircuitBreakers = &clusterv3.CircuitBreakers{Thresholds: []*clusterv3.CircuitBreakers_Thresholds{{
-			MaxConnections: number(l.MaxConnections), MaxConnectionPools: number(l.MaxConnectionPools),
-			MaxPendingRequests: number(l.MaxPendingRequests), MaxRetries: number(l.MaxRetries),
-			MaxRequests: number(l.MaxRequests),
+			MaxConnections: effect.Number(l.MaxConnections), MaxConnectionPools: effect.Number(l.MaxConnectionPools),
+			MaxPendingRequests: effect.Number(l.MaxPendingRequests), MaxRetries: effect.Number(l.MaxRetries),
+			MaxRequests: effect.Number(l.MaxRequests),
 		}}}
 	}
 	if o := cf.OutlierDetection; o != nil && (o.Disabled == nil || !*o.Disabled) {
@@ -54,7 +53,7 @@ func apply(c *effect.Cluster, conf any) {
 // envoy states for every detector whether it is in force: Envoy's own defaults would switch some on.
 func (o *OutlierDetection) envoy() *clusterv3.OutlierDetection {
 	out := &clusterv3.OutlierDetection{
-		Interval: span(o.Interval), BaseEjectionTime: span(o.BaseEjectionTime), MaxEjectionPercent: number(o.MaxEjectionPercent),
+		Interval: effect.Span(o.Interval), BaseEjectionTime: effect.Span(o.BaseEjectionTime), MaxEjectionPercent: effect.Number(o.MaxEjectionPercent),
 	}
 	if o.SplitExternalAndLocalErrors != nil {
 		out.SplitExternalLocalOriginErrors = *o.SplitExternalAndLocalErrors
@@ -69,14 +68,14 @@ func (o *OutlierDetection) envoy() *clusterv3.OutlierDetection {
 	out.EnforcingSuccessRate = enforcing(d.SuccessRate != nil)
 	out.EnforcingLocalOriginSuccessRate = enforcing(d.SuccessRate != nil)
 	if s := d.SuccessRate; s != nil {
-		out.SuccessRateMinimumHosts, out.SuccessRateRequestVolume = number(s.MinimumHosts), number(s.RequestVolume)
+		out.SuccessRateMinimumHosts, out.SuccessRateRequestVolume = effect.Number(s.MinimumHosts), effect.Number(s.RequestVolume)
 		out.SuccessRateStdevFactor = thousandths(s.StandardDeviationFactor)
 	}
 	out.EnforcingFailurePercentage = enforcing(d.FailurePercentage != nil)
 	out.EnforcingFailurePercentageLocalOrigin = enforcing(d.FailurePercentage != nil)
 	if f := d.FailurePercentage; f != nil {
-		out.FailurePercentageMinimumHosts, out.FailurePercentageRequestVolume = number(f.MinimumHosts), number(f.RequestVolume)
-		out.FailurePercentageThreshold = number(f.Threshold)
+		out.FailurePercentageMinimumHosts, out.FailurePercentageRequestVolume = effect.Number(f.MinimumHosts), effect.Number(f.RequestVolume)
+		out.FailurePercentageThreshold = effect.Number(f.Threshold)
 	}
 	return out
 }
@@ -85,7 +84,7 @@ func (c *Consecutive) envoy() (count, enforce *wrapperspb.UInt32Value) {
 	if c == nil || c.Consecutive == nil {
 		return nil, enforcing(false)
 	}
-	return number(c.Consecutive), enforcing(true)
+	return effect.Number(c.Consecutive), enforcing(true)
 }
 
 func enforcing(on bool) *wrapperspb.UInt32Value {
@@ -93,20 +92,6 @@ func enforcing(on bool) *wrapperspb.UInt32Value {
 		return wrapperspb.UInt32(100)
 	}
 	return wrapperspb.UInt32(0)
-}
-
-func number(n *uint32) *wrapperspb.UInt32Value {
-	if n == nil {
-		return nil
-	}
-	return wrapperspb.UInt32(*n)
-}
-
-func span(d *resource.Duration) *durationpb.Duration {
-	if d == nil {
-		return nil
-	}
-	return durationpb.New(d.Duration)
 }
 
 // thousandths is Envoy's form of a factor: 1.9 is 1900. What is not a number in range is left to Envoy's default.

@@ -11,10 +11,6 @@ func TestCorpus(t *testing.T) {
 	policytest.Corpus(t, meshhttproute.Kind(), "testdata/corpus.json")
 }
 
-func TestRules(t *testing.T) {
-	policytest.Rules(t, meshhttproute.Kind(), "testdata/cases")
-}
-
 func FuzzSpec(f *testing.F) {
 	policytest.FuzzSpec(f, meshhttproute.Kind(), "testdata/corpus.json")
 }

@@ -101,6 +101,11 @@ func Writer(origin []policy.RuleOrigin, hostname string, rule *Rule) *resource.R
 	if rule == nil || rule.Default.BackendRefs == nil {
 		return nil
 	}
+	return writer(origin, hostname, rule, func(c RuleConf) bool { return c.BackendRefs != nil })
+}
+
+// writer returns the policy with the highest precedence whose rule of these matches has something.
+func writer(origin []policy.RuleOrigin, hostname string, rule *Rule, has func(RuleConf) bool) *resource.Resource {
 	name := Hash(rule.Matches)
 	for _, o := range slices.Backward(origin) {
 		s, ok := o.Policy.Spec.(*Spec)
@@ -111,7 +116,7 @@ func Writer(origin []policy.RuleOrigin, hostname string, rule *Rule) *resource.R
 		if !slices.Contains(to.Hostnames, hostname) && (hostname != "" || len(to.Hostnames) > 0) {
 			continue
 		}
-		if slices.ContainsFunc(to.Rules, func(r Rule) bool { return r.Default.BackendRefs != nil && Hash(r.Matches) == name }) {
+		if slices.ContainsFunc(to.Rules, func(r Rule) bool { return has(r.Default) && Hash(r.Matches) == name }) {
 			return o.Policy
 		}
 	}

@@ -12,5 +12,3 @@ const corpus = "testdata/corpus.json"
 func TestCorpus(t *testing.T) { policytest.Corpus(t, meshpassthrough.Kind(), corpus) }
 
 func FuzzSpec(f *testing.F) { policytest.FuzzSpec(f, meshpassthrough.Kind(), corpus) }
-
-func TestRules(t *testing.T) { policytest.Rules(t, meshpassthrough.Kind(), "testdata/cases") }

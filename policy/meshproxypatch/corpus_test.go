@@ -13,5 +13,3 @@ const corpus = "testdata/corpus.json"
 func TestCorpus(t *testing.T) { policytest.Corpus(t, meshproxypatch.Kind(nil), corpus) }
 
 func FuzzSpec(f *testing.F) { policytest.FuzzSpec(f, meshproxypatch.Kind(nil), corpus) }
-
-func TestRules(t *testing.T) { policytest.Rules(t, meshproxypatch.Kind(nil), "testdata/cases") }

@@ -32,39 +32,38 @@ const (
 // effects-routing.md §7, §1.4).
 func Apply(p *effect.Proxy, r *policy.Rules) error {
 	for _, out := range p.Outbounds {
-		conf, ok := out.Conf(r).(*Conf)
-		if !ok {
-			continue
-		}
-		if err := conf.apply(out); err != nil {
+		if err := set(out, r); err != nil {
 			return fmt.Errorf("set retries of %s: %w", out.Listener.Name, err)
 		}
 	}
 	return nil
 }
 
-func (c *Conf) apply(out *effect.Outbound) error {
+func set(out *effect.Outbound, r *policy.Rules) error {
 	chain := out.Listener.Chains[0]
-	switch {
-	case out.Protocol == effect.TCP && c.TCP != nil && c.TCP.MaxConnectAttempt != nil:
+	conf, _ := out.Conf(r).(*Conf)
+	if out.Protocol == effect.TCP && conf != nil && conf.TCP != nil && conf.TCP.MaxConnectAttempt != nil {
 		if t := chain.TCPProxy(); t != nil {
-			t.MaxConnectAttempts = wrapperspb.UInt32(*c.TCP.MaxConnectAttempt)
+			t.MaxConnectAttempts = wrapperspb.UInt32(*conf.TCP.MaxConnectAttempt)
 		}
 		return nil
-	case chain.HCM() == nil:
-		return nil
-	case out.Protocol == effect.HTTP && c.HTTP != nil:
-		rp, err := c.HTTP.envoy()
-		set(chain.HCM(), rp)
-		return err
-	case out.Protocol == effect.GRPC && c.GRPC != nil:
-		set(chain.HCM(), c.GRPC.envoy())
 	}
-	return nil
-}
-
-func set(h *effect.HCM, rp *routev3.RetryPolicy) {
-	h.RouteActions(func(_ *routev3.Route, a *routev3.RouteAction) { a.RetryPolicy = rp })
+	h := chain.HCM()
+	if h == nil {
+		return nil
+	}
+	var err error
+	h.RouteActions(func(route *routev3.Route, a *routev3.RouteAction) {
+		conf, ok := out.RouteConf(r, route.Name).(*Conf)
+		switch {
+		case !ok || err != nil:
+		case out.Protocol == effect.HTTP && conf.HTTP != nil:
+			a.RetryPolicy, err = conf.HTTP.envoy()
+		case out.Protocol == effect.GRPC && conf.GRPC != nil:
+			a.RetryPolicy = conf.GRPC.envoy()
+		}
+	})
+	return err
 }
 
 func common(numRetries *uint32, perTry *resource.Duration, b *BackOff, limited *RateLimitedBackOff) *routev3.RetryPolicy {

@@ -45,6 +45,9 @@ func Apply(p *effect.Proxy, r *policy.Rules) error {
 		default:
 			(&Conf{}).listener(out.Listener, out.Protocol)
 		}
+		if out.LegacyService != "" {
+			singleRoutes(out, r)
+		}
 	}
 	for _, b := range p.Backends {
 		conf, known := b.Conf(r).(*Conf)
@@ -56,6 +59,19 @@ func Apply(p *effect.Proxy, r *policy.Rules) error {
 		}
 	}
 	return nil
+}
+
+// singleRoutes writes what policies for a MeshHTTPRoute say about its routes (contract effects-routing.md §6.3).
+func singleRoutes(out *effect.Outbound, r *policy.Rules) {
+	for _, chain := range out.Listener.Chains {
+		if h := chain.HCM(); h != nil {
+			h.RouteActions(func(route *routev3.Route, a *routev3.RouteAction) {
+				if conf, ok := out.RouteConf(r, route.Name).(*Conf); ok {
+					conf.http().route(a)
+				}
+			})
+		}
+	}
 }
 
 // onlyIdle is all that is written into an outbound by tags for which there is no rule (contract effects-routing.md §6.3).
@@ -104,12 +120,14 @@ func (c *Conf) listener(l *effect.Listener, protocol string) {
 		http := c.http()
 		noIdle(h)
 		h.RequestHeadersTimeout = or(http.RequestHeadersTimeout, 0)
-		h.RouteActions(func(_ *routev3.Route, a *routev3.RouteAction) {
-			a.Timeout = or(http.RequestTimeout, defaultRequest)
-			if http.StreamIdleTimeout != nil || a.IdleTimeout == nil {
-				a.IdleTimeout = or(http.StreamIdleTimeout, defaultStreamIdle)
-			}
-		})
+		h.RouteActions(func(_ *routev3.Route, a *routev3.RouteAction) { http.route(a) })
+	}
+}
+
+func (h HTTP) route(a *routev3.RouteAction) {
+	a.Timeout = or(h.RequestTimeout, defaultRequest)
+	if h.StreamIdleTimeout != nil || a.IdleTimeout == nil {
+		a.IdleTimeout = or(h.StreamIdleTimeout, defaultStreamIdle)
 	}
 }
 

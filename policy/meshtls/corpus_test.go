@@ -11,10 +11,6 @@ func TestCorpus(t *testing.T) {
 	policytest.Corpus(t, meshtls.Kind(), "testdata/corpus.json")
 }
 
-func TestRules(t *testing.T) {
-	policytest.Rules(t, meshtls.Kind(), "testdata/cases")
-}
-
 func FuzzSpec(f *testing.F) {
 	policytest.FuzzSpec(f, meshtls.Kind(), "testdata/corpus.json")
 }

@@ -19,8 +19,7 @@ func Apply(p *effect.Proxy, r *policy.Rules) error {
 		return nil
 	}
 	for _, in := range p.Inbounds {
-		rules, _ := r.ForInbound(in.Resource)
-		allow, shadow := rbac(p.Mesh, rules)
+		allow, shadow := rbac(p.Mesh, r.Enforced(in.Resource))
 		for _, c := range in.Listener.Chains {
 			if c.TLS == nil {
 				continue

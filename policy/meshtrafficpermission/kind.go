@@ -19,5 +19,6 @@ func Kind() policy.Kind {
 			NewSpec:      func() resource.Spec { return &Spec{} },
 		},
 		NewConf: func() any { return &Conf{} },
+		Permits: true,
 	}
 }

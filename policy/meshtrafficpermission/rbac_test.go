@@ -6,9 +6,11 @@ import (
 	"testing"
 
 	rbacv3 "github.com/envoyproxy/go-control-plane/envoy/config/rbac/v3"
+	networkrbacv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/rbac/v3"
 	"pgregory.net/rapid"
 
 	"github.com/kuma-dp/kuma-dp/policy"
+	"github.com/kuma-dp/kuma-dp/policy/effect"
 	"github.com/kuma-dp/kuma-dp/resource"
 )
 
@@ -39,6 +41,7 @@ func TestEveryClientGetsWhatItsItemsSay(t *testing.T) {
 	dp := decode(t, registry, "{type: Dataplane, mesh: m, name: d, networking: {address: 10.0.0.1, inbound: [{port: 80, tags: {kuma.io/service: s}}]}}")
 	keys := []string{"kuma.io/service", "k", "j"}
 	tags := rapid.MapOfN(rapid.SampledFrom(keys), rapid.SampledFrom([]string{"1", "2"}), 0, 2)
+	env := effect.Env{Mesh: "m", MTLSMode: resource.MTLSStrict, Address: "10.0.0.1"}
 	rapid.Check(t, func(t *rapid.T) {
 		items := rapid.SliceOfN(rapid.Custom(func(t *rapid.T) item {
 			return item{tags.Draw(t, "tags"), rapid.SampledFrom([]string{Allow, Deny}).Draw(t, "action")}
@@ -49,8 +52,11 @@ func TestEveryClientGetsWhatItsItemsSay(t *testing.T) {
 			t.Fatal(err)
 		}
 		inbound := resource.SpecOf[*resource.Dataplane](dp).Networking.Inbound[0]
-		from, _ := rules.ForInbound(inbound)
-		allow, _ := rbac("m", from)
+		proxy := &effect.Proxy{Env: env, Inbounds: []*effect.Inbound{effect.NewInbound(env, inbound)}}
+		if err := Apply(proxy, rules); err != nil {
+			t.Fatal(err)
+		}
+		allow := proxy.Inbounds[0].Listener.Chains[0].Filters[0].Config.(*networkrbacv3.RBAC).Rules
 		for _, client := range clients(keys) {
 			want := Deny
 			for _, i := range items {

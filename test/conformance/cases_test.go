@@ -4,26 +4,14 @@ import (
 	"encoding/json"
 	"flag"
 	"fmt"
-	"maps"
 	"net/http"
 	"os"
 	"path/filepath"
-	"slices"
 	"testing"
 	"time"
 )
 
 var casesDir = flag.String("cases", "testdata/cases", "directory of captured questions and answers")
-
-// notYet are the questions that cannot be answered rightly yet, with the reason. An entry whose question is answered
-// rightly fails the test, so that the list only shrinks.
-var notYet = map[string]string{
-	"08-httproute-merge GET /meshes/c08/dataplanes/web-1/_config": noHTTPRoute,
-	"19-mode-everywhere GET /meshes/c19/dataplanes/web-1/_config": noHTTPRoute,
-	"20-mode-disabled GET /meshes/c20/dataplanes/web-1/_config":   noHTTPRoute,
-}
-
-const noHTTPRoute = "the effect of MeshHTTPRoute on Envoy is not registered"
 
 // question is one query of a case.
 type question struct {
@@ -118,36 +106,8 @@ func (p *plane) check(t *testing.T, dir string, q question) {
 			break
 		}
 	}
-	name := filepath.Base(dir) + " " + q.Method + " " + q.Path
-	reason, expected := notYet[name]
-	switch {
-	case expected && len(diffs) == 0:
-		t.Errorf("answered rightly: remove %q from notYet (%s)", name, reason)
-	case expected:
-		t.Logf("not yet: %s", reason)
-	case len(diffs) > 0:
-		t.Errorf("%s differs in %d places:%s", name, len(diffs), report(diffs))
-	}
-}
-
-// TestNotYetIsKnown keeps the list free of questions that nobody asks.
-func TestNotYetIsKnown(t *testing.T) {
-	asked := map[string]bool{}
-	files, err := filepath.Glob("testdata/*/*/case.json")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, file := range files {
-		var c testCase
-		readJSON(t, file, &c)
-		for _, q := range c.Questions {
-			asked[filepath.Base(filepath.Dir(file))+" "+q.Method+" "+q.Path] = true
-		}
-	}
-	for _, name := range slices.Sorted(maps.Keys(notYet)) {
-		if !asked[name] {
-			t.Errorf("no case asks %q", name)
-		}
+	if len(diffs) > 0 {
+		t.Errorf("%s differs in %d places:%s", filepath.Base(dir), len(diffs), report(diffs))
 	}
 }
 

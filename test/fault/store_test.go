@@ -211,9 +211,14 @@ func TestControlPlaneStore(t *testing.T) {
 // runControlPlane runs a further kuma-cp with this work directory to its end, or as long as it takes to see that it serves.
 func runControlPlane(t *testing.T, s *scene.Scene, dir string) (code int, said string) {
 	t.Helper()
+	return runControlPlaneAs(t, s, 0, dir)
+}
+
+func runControlPlaneAs(t *testing.T, s *scene.Scene, uid int, dir string) (code int, said string) {
+	t.Helper()
 	c, cancel := context.WithCancel(ctx(t))
 	defer cancel()
-	cmd := s.ControlPlane.Host.Command(c, 0, s.Path("kuma-cp"), "run")
+	cmd := s.ControlPlane.Host.Command(c, uid, s.Path("kuma-cp"), "run")
 	cmd.Env = append(os.Environ(), "HOME="+s.Dir(), "KUMA_GENERAL_WORK_DIR="+dir)
 	out := &watched{cancel: cancel}
 	cmd.Stdout, cmd.Stderr = out, out

@@ -3,6 +3,7 @@
 package scene
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -39,6 +40,8 @@ type Workload struct {
 type WorkloadConfig struct {
 	// Name is the Dataplane's and the host's, Service its kuma.io/service.
 	Name, Service string
+	// Dataplane is the file that kuma-dp gets, with its variables name, address and service; empty for that of a plain service.
+	Dataplane string
 	// Env are further variables of kuma-dp, NAME=value.
 	Env []string
 	// Args are further arguments of kuma-dp run.
@@ -102,7 +105,7 @@ func (w *Workload) prepare(ctx context.Context, cfg WorkloadConfig) error {
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(os.WriteFile(w.token, []byte(token), 0o600), os.WriteFile(w.file, []byte(dataplane), 0o600)); err != nil {
+	if err := errors.Join(os.WriteFile(w.token, []byte(token), 0o600), os.WriteFile(w.file, []byte(cmp.Or(cfg.Dataplane, dataplane)), 0o600)); err != nil {
 		return err
 	}
 	for _, path := range []string{w.WorkDir, w.token, w.file} {
@@ -110,16 +113,26 @@ func (w *Workload) prepare(ctx context.Context, cfg WorkloadConfig) error {
 			return err
 		}
 	}
-	if w.App, err = NewApp(w.Host, w.Name); err != nil {
+	if err := w.StartApp(); err != nil {
 		return err
 	}
-	w.scene.onClose(w.App)
 	if cfg.NoRedirect {
 		return nil
 	}
 	_, err = output(w.Host.Command(ctx, 0, w.scene.Path("kumactl"),
 		"install", "transparent-proxy", "--kuma-dp-user", "kuma-dp", "--redirect-dns"))
 	return err
+}
+
+// StartApp starts the workload's application, again after App was closed.
+func (w *Workload) StartApp() error {
+	app, err := NewApp(w.Host, w.Name)
+	if err != nil {
+		return err
+	}
+	w.App = app
+	w.scene.onClose(app)
+	return nil
 }
 
 // AddUser gives the host a user kuma-dp, as `useradd` would, and leaves those of the machine as they are.
@@ -201,8 +214,23 @@ func NewApp(host *netlab.Host, instance string) (*App, error) {
 	return a, nil
 }
 
+// DelayHeader asks the application to wait before it answers, in milliseconds.
+const DelayHeader = "x-set-response-delay-ms"
+
 // ServeHTTP answers with what the application saw.
 func (a *App) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if delay := r.Header.Get(DelayHeader); delay != "" {
+		ms, err := strconv.ParseUint(delay, 10, 16)
+		if err != nil {
+			http.Error(w, fmt.Sprintf("%s: %v", DelayHeader, err), http.StatusBadRequest)
+			return
+		}
+		select {
+		case <-time.After(time.Duration(ms) * time.Millisecond):
+		case <-r.Context().Done():
+			return
+		}
+	}
 	w.Header().Set("Content-Type", "application/json")
 	// An error here is the client's going away.
 	_ = json.NewEncoder(w).Encode(Seen{Instance: a.instance, Path: r.URL.Path, ClientCert: r.Header.Get("X-Forwarded-Client-Cert")})

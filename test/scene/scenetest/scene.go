@@ -15,11 +15,17 @@ import (
 // root of the module.
 func New(t *testing.T, prefix string) *scene.Scene {
 	t.Helper()
-	netlab.RequireRoot(t)
 	bin, err := filepath.Abs("../../bin")
 	if err != nil {
 		t.Fatal(err)
 	}
+	return NewFrom(t, prefix, bin)
+}
+
+// NewFrom is New with the binaries of another folder.
+func NewFrom(t *testing.T, prefix, bin string) *scene.Scene {
+	t.Helper()
+	netlab.RequireRoot(t)
 	s, err := scene.New(scene.Config{Prefix: prefix, Bin: bin, Envoy: realenvoy.ForTest(t)})
 	if err != nil {
 		t.Fatal(err)

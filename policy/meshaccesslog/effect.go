@@ -1,0 +1,144 @@
+package meshaccesslog
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
+
+	"github.com/kuma-dp/kuma-dp/policy"
+	"github.com/kuma-dp/kuma-dp/policy/effect"
+	"github.com/kuma-dp/kuma-dp/resource"
+)
+
+// Names of ends of a connection that are no service (contract effects-security.md §5).
+const (
+	unknown     = "unknown"
+	external    = "external"
+	passThrough = "pass_through"
+)
+
+const (
+	inbound  = "INBOUND"
+	outbound = "OUTBOUND"
+)
+
+// Key tells what flows into listeners: the own address, service and pipe.
+func Key(env effect.Env, _ *policy.Rules) string {
+	return strings.Join([]string{env.Service(), env.Address, env.Socket("kuma-al")}, "\n")
+}
+
+// Whole asks for all parts where the collectors are numbered over all of them.
+func Whole(r *policy.Rules) bool {
+	for _, m := range r.Policies {
+		spec, ok := m.Policy.Spec.(policy.Targeted)
+		if !ok {
+			continue
+		}
+		for _, item := range slices.Concat(spec.ToItems(), spec.FromItems()) {
+			if c, ok := item.Conf.(*Conf); ok && slices.ContainsFunc(c.Backends, func(b Backend) bool { return b.Type == BackendOpenTelemetry }) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// Apply adds a logger for every backend to inbounds, outbounds, and what passes by (contract effects-security.md §5).
+func Apply(p *effect.Proxy, r *policy.Rules) error {
+	if !effect.Effective(r) {
+		return nil
+	}
+	l := &loggers{
+		env: p.Env, collectors: map[collector]string{}, refused: map[string]bool{}, warn: p.Warn,
+		add: func(c *effect.Cluster) { p.AddCluster(effect.OriginAccessLog, c) },
+	}
+	own := p.Service()
+	for _, in := range p.Inbounds {
+		if rules, _ := r.ForInbound(in.Resource); len(rules) > 0 {
+			if err := l.log(in.Listener, rules[0].Conf, traffic{source: unknown, destination: own, direction: inbound}); err != nil {
+				return err
+			}
+		}
+	}
+	// Collectors are numbered in the order of use: outbounds by tags before all else that goes out, services last.
+	outbounds := func(legacy bool) error {
+		for _, out := range p.Outbounds {
+			if (out.LegacyService != "") != legacy {
+				continue
+			}
+			to := out.Service.Name
+			if legacy {
+				to = out.LegacyService
+			}
+			if err := l.log(out.Listener, out.Conf(r), traffic{source: own, destination: to, direction: outbound}); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	if err := outbounds(true); err != nil {
+		return err
+	}
+	if len(p.Passthrough)+len(p.Direct) > 0 {
+		if err := l.outside(p, r); err != nil {
+			return err
+		}
+	}
+	return outbounds(false)
+}
+
+// outside logs what goes to no service of the mesh, and to the first instance that is reached by its address: Kuma takes
+// one of these, whichever comes first to its hand.
+func (l *loggers) outside(p *effect.Proxy, r *policy.Rules) error {
+	conf, err := r.ForOutside(Kind(), map[string]string{resource.TagService: passThrough})
+	if err != nil {
+		return fmt.Errorf("merge logs of passing traffic: %w", err)
+	}
+	t := traffic{source: p.Service(), destination: external, direction: outbound}
+	for _, pass := range p.Passthrough {
+		if err := l.log(pass.Listener, conf, t); err != nil {
+			return err
+		}
+	}
+	if len(p.Direct) > 0 {
+		t.destination = p.Direct[0].Name
+		return l.log(p.Direct[0], conf, t)
+	}
+	return nil
+}
+
+// log adds the loggers of a conf, a *Conf or nil, to every chain of a listener.
+func (l *loggers) log(listener *effect.Listener, conf any, t traffic) error {
+	c, _ := conf.(*Conf)
+	if c == nil {
+		return nil
+	}
+	replacer := t.replacer(l.env)
+	for _, chain := range listener.Chains {
+		for _, b := range c.Backends {
+			if h := chain.HCM(); h != nil {
+				entry, err := l.logger(b, httpFormat, replacer)
+				if err != nil {
+					return err
+				}
+				h.AccessLog = appended(h.AccessLog, entry)
+			} else if tcp := chain.TCPProxy(); tcp != nil {
+				entry, err := l.logger(b, tcpFormat, replacer)
+				if err != nil {
+					return err
+				}
+				tcp.AccessLog = appended(tcp.AccessLog, entry)
+			}
+		}
+	}
+	return nil
+}
+
+func appended(list []*accesslogv3.AccessLog, entry *accesslogv3.AccessLog) []*accesslogv3.AccessLog {
+	if entry == nil {
+		return list
+	}
+	return append(list, entry)
+}

@@ -1,0 +1,235 @@
+package meshaccesslog
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"strconv"
+	"strings"
+
+	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	filev3 "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/file/v3"
+	grpcv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/grpc/v3"
+	otelv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/open_telemetry/v3"
+	otlpv1 "go.opentelemetry.io/proto/otlp/common/v1"
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/structpb"
+
+	"github.com/kuma-dp/kuma-dp/policy/effect"
+)
+
+// Formats of Kuma (contract effects-security.md §5).
+const (
+	httpFormat = `[%START_TIME%] %KUMA_MESH% "%REQ(:METHOD)% %REQ(X-ENVOY-ORIGINAL-PATH?:PATH)% %PROTOCOL%" %RESPONSE_CODE% %RESPONSE_FLAGS% ` +
+		`%BYTES_RECEIVED% %BYTES_SENT% %DURATION% %RESP(X-ENVOY-UPSTREAM-SERVICE-TIME)% "%REQ(X-FORWARDED-FOR)%" "%REQ(USER-AGENT)%" ` +
+		`"%REQ(X-B3-TRACEID?X-DATADOG-TRACEID)%" "%REQ(X-REQUEST-ID)%" "%REQ(:AUTHORITY)%" "%KUMA_SOURCE_SERVICE%" ` +
+		`"%KUMA_DESTINATION_SERVICE%" "%KUMA_SOURCE_ADDRESS_WITHOUT_PORT%" "%UPSTREAM_HOST%"`
+	tcpFormat = `[%START_TIME%] %RESPONSE_FLAGS% %KUMA_MESH% %KUMA_SOURCE_ADDRESS_WITHOUT_PORT%(%KUMA_SOURCE_SERVICE%)->%UPSTREAM_HOST%` +
+		`(%KUMA_DESTINATION_SERVICE%) took %DURATION%ms, sent %BYTES_SENT% bytes, received: %BYTES_RECEIVED% bytes`
+)
+
+// traffic is what a listener carries; services at its ends are named as far as they are known here.
+type traffic struct{ source, destination, direction string }
+
+// replacer fills in what Envoy does not know. The source address is the proxy's own, also for what comes in.
+func (t traffic) replacer(env effect.Env) *strings.Replacer {
+	return strings.NewReplacer(
+		"%KUMA_SOURCE_ADDRESS%", effect.HostPort(env.Address, 0),
+		"%KUMA_SOURCE_ADDRESS_WITHOUT_PORT%", env.Address,
+		"%KUMA_SOURCE_SERVICE%", t.source,
+		"%KUMA_DESTINATION_SERVICE%", t.destination,
+		"%KUMA_MESH%", env.Mesh,
+		"%KUMA_TRAFFIC_DIRECTION%", t.direction,
+	)
+}
+
+// loggers makes the loggers of one proxy, which share the clusters of collectors.
+type loggers struct {
+	env        effect.Env
+	collectors map[collector]string
+	add        func(*effect.Cluster)
+	warn       func(format string, args ...any)
+	refused    map[string]bool // endpoints that were warned of
+}
+
+type collector struct {
+	host string
+	port uint32
+}
+
+// cluster returns the name of a collector's cluster, and makes it at first use.
+func (l *loggers) cluster(c collector) string {
+	name, known := l.collectors[c]
+	if !known {
+		name = "meshaccesslog:opentelemetry:" + strconv.Itoa(len(l.collectors))
+		l.collectors[c] = name
+		l.add(effect.NewCollector(name, c.host, c.port, true))
+	}
+	return name
+}
+
+// logger makes Envoy's logger of a backend. It is nil for one that cannot be: a collector without a host.
+func (l *loggers) logger(b Backend, standard string, r *strings.Replacer) (*accesslogv3.AccessLog, error) {
+	var config proto.Message
+	var err error
+	name := "envoy.access_loggers.file"
+	switch {
+	case b.Type == BackendFile && b.File != nil:
+		config, err = b.File.Format.file(b.File.Path, standard, r)
+	case b.Type == BackendTCP && b.TCP != nil:
+		config, err = b.TCP.pipe(l.env.Socket("kuma-al"), standard, r)
+	case b.Type == BackendOpenTelemetry && b.OpenTelemetry != nil:
+		host, port, ok := effect.SplitCollector(b.OpenTelemetry.Endpoint)
+		if !ok {
+			if l.refused[b.OpenTelemetry.Endpoint] {
+				return nil, nil
+			}
+			l.refused[b.OpenTelemetry.Endpoint] = true
+			l.warn("MeshAccessLog: nothing is sent to OpenTelemetry endpoint %q, which has no host", b.OpenTelemetry.Endpoint)
+			return nil, nil
+		}
+		name, config = "envoy.access_loggers.open_telemetry", b.OpenTelemetry.config(l.cluster(collector{host, port}), standard, r, l.env.WorkDir != "")
+	default:
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("make logger %s: %w", b.Type, err)
+	}
+	packed, err := effect.Pack(config)
+	if err != nil {
+		return nil, err
+	}
+	return &accesslogv3.AccessLog{Name: name, ConfigType: &accesslogv3.AccessLog_TypedConfig{TypedConfig: packed}}, nil
+}
+
+// line is the text of a plain or absent format, with its end.
+func (t *Format) line(standard string, r *strings.Replacer) string {
+	text := standard
+	if t != nil && t.Plain != nil && *t.Plain != "" {
+		text = *t.Plain
+	}
+	return r.Replace(text) + "\n"
+}
+
+func (t *Format) isJSON() bool { return t != nil && t.Type == FormatJSON }
+
+func (t *Format) omitsEmpty() bool { return t != nil && t.OmitEmptyValues != nil && *t.OmitEmptyValues }
+
+// object is a JSON format. Keys and values are texts of JSON: Kuma puts them between quotes as they are.
+func (t *Format) object(r *strings.Replacer) (*structpb.Struct, error) {
+	members := map[string]any{}
+	for _, m := range t.JSON {
+		var one map[string]any
+		if err := json.Unmarshal([]byte(r.Replace(`{"`+m.Key+`":"`+m.Value+`"}`)), &one); err != nil {
+			return nil, fmt.Errorf("read member %q of the format: %w", m.Key, err)
+		}
+		maps.Copy(members, one)
+	}
+	return structpb.NewStruct(members)
+}
+
+func (t *Format) file(path, standard string, r *strings.Replacer) (*filev3.FileAccessLog, error) {
+	format := &corev3.SubstitutionFormatString{OmitEmptyValues: t.omitsEmpty()}
+	if t.isJSON() {
+		object, err := t.object(r)
+		if err != nil {
+			return nil, err
+		}
+		format.Format = &corev3.SubstitutionFormatString_JsonFormat{JsonFormat: object}
+	} else {
+		format.Format = &corev3.SubstitutionFormatString_TextFormatSource{TextFormatSource: &corev3.DataSource{
+			Specifier: &corev3.DataSource_InlineString{InlineString: t.line(standard, r)},
+		}}
+	}
+	return logTo(path, format), nil
+}
+
+// pipe writes into the agent's pipe, for whom each line is an object that says where it goes (contract agent.md §4.6).
+func (c *TCP) pipe(path, standard string, r *strings.Replacer) (*filev3.FileAccessLog, error) {
+	message := structpb.NewStringValue(c.Format.line(standard, r))
+	if c.Format.isJSON() {
+		object, err := c.Format.object(r)
+		if err != nil {
+			return nil, err
+		}
+		message = structpb.NewStructValue(object)
+	}
+	return logTo(path, &corev3.SubstitutionFormatString{
+		OmitEmptyValues: c.Format.omitsEmpty(),
+		Format: &corev3.SubstitutionFormatString_JsonFormat{JsonFormat: &structpb.Struct{Fields: map[string]*structpb.Value{
+			"address": structpb.NewStringValue(c.Address), "message": message,
+		}}},
+	}), nil
+}
+
+func logTo(path string, format *corev3.SubstitutionFormatString) *filev3.FileAccessLog {
+	return &filev3.FileAccessLog{Path: path, AccessLogFormat: &filev3.FileAccessLog_LogFormat{LogFormat: format}}
+}
+
+// config makes the logger. Kuma fills nothing in in attributes, and Envoy refuses a listener with a name that it does not
+// know: a proxy that is connected gets what was meant. Only what nobody runs stays as Kuma shows it.
+func (o *OpenTelemetry) config(cluster, standard string, r *strings.Replacer, connected bool) *otelv3.OpenTelemetryAccessLogConfig {
+	attributes := &otlpv1.KeyValueList{}
+	for _, a := range o.Attributes {
+		if connected {
+			a.Value = r.Replace(a.Value)
+		}
+		attributes.Values = append(attributes.Values, &otlpv1.KeyValue{Key: a.Key, Value: text(a.Value)})
+	}
+	return &otelv3.OpenTelemetryAccessLogConfig{
+		//nolint:staticcheck // the field that replaces it is unknown to Envoy 1.32
+		CommonConfig: &grpcv3.CommonGrpcAccessLogConfig{
+			LogName: "MeshAccessLog", TransportApiVersion: corev3.ApiVersion_V3,
+			GrpcService: &corev3.GrpcService{TargetSpecifier: &corev3.GrpcService_EnvoyGrpc_{
+				EnvoyGrpc: &corev3.GrpcService_EnvoyGrpc{ClusterName: cluster},
+			}},
+		},
+		Body: o.body(standard, r), Attributes: attributes,
+	}
+}
+
+func text(s string) *otlpv1.AnyValue {
+	return &otlpv1.AnyValue{Value: &otlpv1.AnyValue_StringValue{StringValue: s}}
+}
+
+// body is what the policy says, where that is a value of OTLP; an object that is none counts as nothing, and all other JSON
+// is a text.
+func (o *OpenTelemetry) body(standard string, r *strings.Replacer) *otlpv1.AnyValue {
+	raw := bytes.TrimSpace(o.Body)
+	if len(raw) == 0 || string(raw) == "null" {
+		return text(r.Replace(standard))
+	}
+	v := &otlpv1.AnyValue{}
+	if (protojson.UnmarshalOptions{DiscardUnknown: true}).Unmarshal(raw, v) != nil {
+		var compact bytes.Buffer
+		if json.Compact(&compact, raw) != nil {
+			return text(r.Replace(standard))
+		}
+		return text(r.Replace(compact.String()))
+	}
+	if v.Value == nil {
+		return text(r.Replace(standard))
+	}
+	replaceIn(v, r)
+	return v
+}
+
+// replaceIn replaces in every text of a value.
+func replaceIn(v *otlpv1.AnyValue, r *strings.Replacer) {
+	switch value := v.GetValue().(type) {
+	case *otlpv1.AnyValue_StringValue:
+		value.StringValue = r.Replace(value.StringValue)
+	case *otlpv1.AnyValue_ArrayValue:
+		for _, item := range value.ArrayValue.GetValues() {
+			replaceIn(item, r)
+		}
+	case *otlpv1.AnyValue_KvlistValue:
+		for _, pair := range value.KvlistValue.GetValues() {
+			pair.Key = r.Replace(pair.Key)
+			replaceIn(pair.Value, r)
+		}
+	}
+}

@@ -1,0 +1,150 @@
+package meshratelimit
+
+import (
+	"fmt"
+	"strings"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	httplimitv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/local_ratelimit/v3"
+	networklimitv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/local_ratelimit/v3"
+	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
+	"google.golang.org/protobuf/types/known/anypb"
+	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/wrapperspb"
+
+	"github.com/kuma-dp/kuma-dp/policy"
+	"github.com/kuma-dp/kuma-dp/policy/effect"
+)
+
+// Names of the filters, as Kuma has them: that of the network filter is the name of its type.
+const (
+	filterHTTP    = "envoy.filters.http.local_ratelimit"
+	filterNetwork = "envoy.extensions.filters.network.local_ratelimit.v3.LocalRateLimit"
+)
+
+// Apply puts limits into every filter chain of an inbound (contract effects-security.md §8). The HTTP filter only makes
+// a limit possible; the limit itself is on the routes.
+func Apply(p *effect.Proxy, r *policy.Rules) error {
+	for _, f := range r.From {
+		if l := local(f.Rules); l != nil {
+			l.warn(p, f.Inbound.Port)
+		}
+	}
+	for _, in := range p.Inbounds {
+		rules, _ := r.ForInbound(in.Resource)
+		l := local(rules)
+		if l == nil {
+			continue
+		}
+		for _, c := range in.Listener.Chains {
+			if h := c.HCM(); h != nil && l.HTTP.limits() {
+				if err := l.HTTP.apply(h); err != nil {
+					return fmt.Errorf("limit requests of %s: %w", in.Listener.Name, err)
+				}
+			}
+			if l.TCP.limits() {
+				c.Prepend(&effect.Filter{Name: filterNetwork, Config: &networklimitv3.LocalRateLimit{
+					StatPrefix: "tcp_rate_limit", TokenBucket: l.TCP.ConnectionRate.bucket(),
+				}})
+			}
+		}
+	}
+	return nil
+}
+
+// local is what the rules for all clients say, of which there is one at most.
+func local(rules []policy.SubsetRule) *Local {
+	if len(rules) == 0 {
+		return nil
+	}
+	conf, ok := rules[0].Conf.(*Conf)
+	if !ok {
+		return nil
+	}
+	return conf.Local
+}
+
+// warn tells of a status that Kuma hands on although Envoy refuses the listener with it.
+func (l *Local) warn(p *effect.Proxy, port uint32) {
+	if !l.HTTP.limits() || l.HTTP.OnRateLimit == nil || l.HTTP.OnRateLimit.Status == nil {
+		return
+	}
+	status := *l.HTTP.OnRateLimit.Status
+	if _, known := typev3.StatusCode_name[int32(status)]; !known || status > maxStatus {
+		p.Warn("%s for inbound %d: onRateLimit.status %d is none that Envoy knows, it refuses the listener: choose another", Name, port, status)
+	}
+}
+
+// maxStatus is the highest HTTP status there is.
+const maxStatus = 599
+
+func (h *HTTP) limits() bool {
+	return h != nil && h.RequestRate != nil && (h.Disabled == nil || !*h.Disabled)
+}
+
+func (t *TCP) limits() bool {
+	return t != nil && t.ConnectionRate != nil && (t.Disabled == nil || !*t.Disabled)
+}
+
+func (h *HTTP) apply(m *effect.HCM) error {
+	m.BeforeRouter(&effect.Filter{Name: filterHTTP, Config: &httplimitv3.LocalRateLimit{StatPrefix: "rate_limit"}})
+	limit, err := effect.Pack(h.envoy())
+	if err != nil {
+		return err
+	}
+	for _, vh := range m.GetRouteConfig().GetVirtualHosts() {
+		for _, route := range vh.Routes {
+			setLimit(route, limit)
+		}
+	}
+	return nil
+}
+
+func setLimit(route *routev3.Route, limit *anypb.Any) {
+	if route.TypedPerFilterConfig == nil {
+		route.TypedPerFilterConfig = map[string]*anypb.Any{}
+	}
+	route.TypedPerFilterConfig[filterHTTP] = limit
+}
+
+func (h *HTTP) envoy() *httplimitv3.LocalRateLimit {
+	out := &httplimitv3.LocalRateLimit{
+		StatPrefix: "rate_limit", TokenBucket: h.RequestRate.bucket(),
+		FilterEnabled: always("local_rate_limit_enabled"), FilterEnforced: always("local_rate_limit_enforced"),
+	}
+	o := h.OnRateLimit
+	if o == nil {
+		return out
+	}
+	if o.Status != nil && *o.Status != 0 {
+		out.Status = &typev3.HttpStatus{Code: typev3.StatusCode(*o.Status)}
+	}
+	if o.Headers == nil {
+		return out
+	}
+	for _, add := range o.Headers.Add {
+		out.ResponseHeadersToAdd = append(out.ResponseHeadersToAdd, &corev3.HeaderValueOption{
+			Header: &corev3.HeaderValue{Key: add.Name, Value: add.Value},
+		})
+	}
+	for _, set := range o.Headers.Set {
+		for value := range strings.SplitSeq(set.Value, ",") {
+			out.ResponseHeadersToAdd = append(out.ResponseHeadersToAdd, &corev3.HeaderValueOption{
+				Header:       &corev3.HeaderValue{Key: set.Name, Value: value},
+				AppendAction: corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD,
+			})
+		}
+	}
+	return out
+}
+
+func (r *Rate) bucket() *typev3.TokenBucket {
+	return &typev3.TokenBucket{
+		MaxTokens: r.Num, TokensPerFill: wrapperspb.UInt32(r.Num), FillInterval: durationpb.New(r.Interval.Duration),
+	}
+}
+
+func always(runtimeKey string) *corev3.RuntimeFractionalPercent {
+	return &corev3.RuntimeFractionalPercent{DefaultValue: &typev3.FractionalPercent{Numerator: 100}, RuntimeKey: runtimeKey}
+}

@@ -1,0 +1,186 @@
+//go:build linux
+
+package e2e
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/kuma-dp/kuma-dp/internal/netlab"
+	"github.com/kuma-dp/kuma-dp/test/scene"
+)
+
+// page is a page of docs/guides whose commands run, in their order, on the hosts of a scene. A block says on which one:
+// "host=NAME". One in the background starts the control plane. A block "text output" after it is what it prints, at least;
+// the command is repeated until it does, since a change takes its time. In a copy of the tree "tree" runs a command,
+// "file=PATH" writes a file, and "edit=PATH" puts lines after others.
+type page struct {
+	t      *testing.T
+	scene  *scene.Scene
+	blocks []block
+	hosts  map[string]*netlab.Host
+	// tree is the copy, "" for a page without.
+	tree string
+	// before is what the text says between two blocks, by the name of the second one.
+	before map[string]func()
+}
+
+// readPage reads a page. The caller gives it a scene.
+func readPage(t *testing.T, name string) *page {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join("../../docs/guides", name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &page{
+		t: t, blocks: blocks(string(text)), hosts: map[string]*netlab.Host{}, before: map[string]func(){},
+	}
+	if len(p.blocks) < 5 {
+		t.Fatalf("%s has only %d blocks to run: are their info strings still there?", name, len(p.blocks))
+	}
+	return p
+}
+
+// file is the block with this word in its info string.
+func (p *page) file(word string) string {
+	p.t.Helper()
+	for _, b := range p.blocks {
+		if _, ok := b.info[word]; ok {
+			return b.text
+		}
+	}
+	p.t.Fatalf("the page has no block %s", word)
+	return ""
+}
+
+// add starts a workload, whose host the page may use from now on.
+func (p *page) add(cfg scene.WorkloadConfig) *scene.Workload {
+	p.t.Helper()
+	w := add(p.t, p.scene, cfg)
+	p.hosts[w.Name] = w.Host
+	return w
+}
+
+// run runs the page to its end.
+func (p *page) run() {
+	p.t.Helper()
+	for i, b := range p.blocks {
+		if b.info["host"] == "" {
+			p.inTree(b)
+			continue
+		}
+		if name := b.info["name"]; name != "" {
+			if p.before[name] == nil {
+				p.t.Fatalf("nobody knows what is to be done before the block %s", name)
+			}
+			p.before[name]()
+			delete(p.before, name)
+		}
+		if _, background := b.info["background"]; background {
+			p.controlPlane(b)
+			continue
+		}
+		var want string
+		if i+1 < len(p.blocks) {
+			if _, output := p.blocks[i+1].info["output"]; output {
+				want = p.blocks[i+1].text
+			}
+		}
+		p.command(b, want)
+	}
+	for name := range p.before {
+		p.t.Fatalf("the page has no block %s", name)
+	}
+}
+
+// controlPlane starts it with the variables before the command.
+func (p *page) controlPlane(b block) {
+	p.t.Helper()
+	env, ok := strings.CutSuffix(strings.TrimSpace(b.text), "kuma-cp run")
+	if !ok {
+		p.t.Fatalf("in the background runs %q", b.text)
+	}
+	if err := p.scene.StartControlPlane(ctx(p.t), strings.Fields(env)...); err != nil {
+		p.t.Fatal(err)
+	}
+	p.hosts["cp"] = p.scene.ControlPlane.Host
+}
+
+func (p *page) command(b block, want string) {
+	p.t.Helper()
+	host := p.hosts[b.info["host"]]
+	if host == nil {
+		p.t.Fatalf("a block runs on host %q, which does not exist:\n%s", b.info["host"], b.text)
+	}
+	once := func(c context.Context) error {
+		cmd := host.Command(c, 0, "bash", "-euo", "pipefail", "-c", b.text)
+		cmd.Dir = cmp.Or(p.tree, p.scene.Dir())
+		cmd.Env = append(os.Environ(), "PATH="+filepath.Dir(p.scene.Path("kumactl"))+":"+os.Getenv("PATH"), "HOME="+p.scene.Dir())
+		var out bytes.Buffer
+		cmd.Stdout, cmd.Stderr = &out, &out
+		if err := cmd.Run(); err != nil {
+			return fmt.Errorf("%w: %s", err, out.String())
+		}
+		if missing := missingLine(out.String(), want); missing != "" {
+			return fmt.Errorf("it does not print %q, but\n%s", missing, out.String())
+		}
+		p.t.Logf("on %s:\n%s%s", b.info["host"], b.text, out.String())
+		return nil
+	}
+	if want == "" {
+		if err := once(ctx(p.t)); err != nil {
+			p.t.Fatalf("on %s:\n%s\n%v", b.info["host"], b.text, err)
+		}
+		return
+	}
+	await(p.t, fmt.Sprintf("this on %s:\n%s\nto print\n%s", b.info["host"], b.text, want), once)
+}
+
+// missingLine returns the first line of want that out does not have after the ones before it; "…" stands for anything and
+// spaces for any number of them.
+func missingLine(out, want string) string {
+	lines := strings.Split(out, "\n")
+	for line := range strings.Lines(want) {
+		line = strings.TrimSpace(line)
+		if line == "" {
+			continue
+		}
+		var pattern []string
+		for word := range strings.FieldsSeq(line) {
+			pattern = append(pattern, strings.ReplaceAll(regexp.QuoteMeta(word), "…", ".*"))
+		}
+		expression := regexp.MustCompile(`^\s*` + strings.Join(pattern, `\s+`) + `\s*$`)
+		for len(lines) > 0 && !expression.MatchString(lines[0]) {
+			lines = lines[1:]
+		}
+		if len(lines) == 0 {
+			return line
+		}
+		lines = lines[1:]
+	}
+	return ""
+}
+
+func TestMissingLine(t *testing.T) {
+	const out = "NAME   AGE\nweb   1m\n\nbackend-1   2m\n"
+	for _, tt := range []struct{ want, missing string }{
+		{"", ""},
+		{"NAME AGE\nbackend-1 …\n", ""},
+		{"web 1m", ""},
+		{"backend-1 …\nweb …\n", "web …"},
+		{"backend …", "backend …"},
+		{"web .m", "web .m"},
+		{"…end-1 2m\nweb", "web"},
+	} {
+		if got := missingLine(out, tt.want); got != tt.missing {
+			t.Errorf("%q: got %q, want %q", tt.want, got, tt.missing)
+		}
+	}
+}
