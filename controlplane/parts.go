@@ -148,7 +148,7 @@ func (c *ControlPlane) build(ctx context.Context, st store.Store) (*parts, error
 	p.diagnostics.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Namespace: "kuma_cp", Name: "connected_proxies", Help: "Proxies with an open configuration stream.",
 	}, func() float64 { return float64(p.xds.Connected()) }))
-	if err := c.buildAPI(p, zone, issuer, validator, api.Index{
+	if err := c.buildAPI(p, zone, issuer, validator, api.Index{ //nolint:contextcheck // requests have their own
 		ClusterID: clusterID, Hostname: host, InstanceID: p.instanceID, Product: version.Product, Version: version.Version,
 	}); err != nil {
 		return nil, err

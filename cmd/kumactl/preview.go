@@ -31,7 +31,7 @@ type dryRun struct {
 
 func (d *dryRun) flags(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&d.mode, "dry-run", dryRunNone,
-		"store nothing: with `client` print the resources, with server ask the control plane what they would change")
+		"store nothing: in `mode` client print the resources, in mode server ask the control plane what they would change")
 	cmd.Flags().Lookup("dry-run").NoOptDefVal = dryRunClient
 	cmd.Flags().BoolVar(&d.explain, "explain", false, "with --dry-run=server, print the rules and the Envoy resources of each proxy, old and new")
 	outputFlag(cmd, &d.output)

@@ -68,7 +68,7 @@ func (i *Inspector) previewRoute(r api.Router) {
 		if err := r.Access.ViewConfigDump.Check(api.UserOf(req.Context()), "config dump"); err != nil {
 			return err
 		}
-		proposals, err := r.Propose(req)
+		proposals, err := r.Propose(req) //nolint:contextcheck // it has the request
 		if err != nil {
 			return err
 		}
@@ -196,7 +196,7 @@ func (i *Inspector) previewOf(p xds.ProxyPreview) (previewProxy, error) {
 	}
 	if p.Err != nil {
 		out.Error = p.Err.Error()
-		return out, nil
+		return out, nil //nolint:nilerr // it is told in the answer
 	}
 	var err error
 	out.Diff, err = diffJSON(p.Before, p.After)

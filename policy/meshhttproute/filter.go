@@ -153,14 +153,14 @@ func (r *Rewrite) apply(e *routev3.Route) {
 
 // rewrite returns what the path, as a whole or in its prefix, becomes. It is not ok when it stays. Of a match without a
 // prefix the whole path is what matched.
-func (p *PathRewrite) rewrite(m *routev3.RouteMatch) (value string, whole, ok bool) {
+func (r *PathRewrite) rewrite(m *routev3.RouteMatch) (value string, whole, ok bool) {
 	switch {
-	case p == nil:
-	case p.Type == ReplaceFullPath && p.ReplaceFullPath != nil:
-		return *p.ReplaceFullPath, true, true
-	case p.Type == ReplacePrefixMatch && p.ReplacePrefixMatch != nil:
+	case r == nil:
+	case r.Type == ReplaceFullPath && r.ReplaceFullPath != nil:
+		return *r.ReplaceFullPath, true, true
+	case r.Type == ReplacePrefixMatch && r.ReplacePrefixMatch != nil:
 		_, prefix := m.PathSpecifier.(*routev3.RouteMatch_Prefix)
-		return *p.ReplacePrefixMatch, !prefix, true
+		return *r.ReplacePrefixMatch, !prefix, true
 	}
 	return "", false, false
 }

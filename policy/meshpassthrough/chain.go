@@ -67,7 +67,7 @@ func (d destination) match() *listenerv3.FilterChainMatch {
 	switch {
 	case !d.domain():
 		m.PrefixRanges = []*corev3.CidrRange{{
-			AddressPrefix: d.network.Addr().String(), PrefixLen: wrapperspb.UInt32(uint32(d.network.Bits())), //nolint:gosec // 0 to 128
+			AddressPrefix: d.network.Addr().String(), PrefixLen: wrapperspb.UInt32(uint32(d.network.Bits())),
 		}}
 	case !d.http():
 		m.ServerNames = []string{d.value}

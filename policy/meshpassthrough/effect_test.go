@@ -29,9 +29,13 @@ func TestModes(t *testing.T) {
 		mode       string
 		open, want bool
 	}{
-		{meshpassthrough.ModeAll, true, true}, {meshpassthrough.ModeAll, false, true},
-		{meshpassthrough.ModeNone, true, false}, {meshpassthrough.ModeNone, false, false},
-		{meshpassthrough.ModeMatched, true, false}, {"", true, false}, {"", false, false},
+		{meshpassthrough.ModeAll, true, true},
+		{meshpassthrough.ModeAll, false, true},
+		{meshpassthrough.ModeNone, true, false},
+		{meshpassthrough.ModeNone, false, false},
+		{meshpassthrough.ModeMatched, true, false},
+		{"", true, false},
+		{"", false, false},
 	} {
 		for _, pass := range apply(t, tt.open, meshpassthrough.Conf{PassthroughMode: tt.mode}).Passthrough {
 			if got := pass.Cluster != nil; got != tt.want {

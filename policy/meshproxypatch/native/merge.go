@@ -1,6 +1,7 @@
 package native
 
 import (
+	"errors"
 	"fmt"
 
 	"google.golang.org/protobuf/proto"
@@ -38,7 +39,7 @@ func merge(dst, src protoreflect.Message) {
 // mergeTyped merges the content of two typed configs of one type.
 func mergeTyped(dst, src *anypb.Any) error {
 	if src == nil {
-		return fmt.Errorf("the value has no typedConfig, the only part of a filter that is merged")
+		return errors.New("the value has no typedConfig, the only part of a filter that is merged")
 	}
 	if dst.TypeUrl != src.TypeUrl {
 		return fmt.Errorf("the value is of type %s, the filter of type %s", src.TypeUrl, dst.TypeUrl)

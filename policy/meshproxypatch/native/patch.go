@@ -1,6 +1,7 @@
 package native
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 
@@ -85,7 +86,7 @@ func run(parts []effect.Part, m *meshproxypatch.Modification) ([]effect.Part, er
 			return c.virtualHosts(l, match)
 		})
 	}
-	return nil, fmt.Errorf("it says nothing")
+	return nil, errors.New("it says nothing")
 }
 
 // wants tells whether a field of a match, empty for any, selects a value.

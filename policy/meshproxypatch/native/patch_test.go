@@ -96,7 +96,8 @@ func TestPatch(t *testing.T) {
 			[]string{
 				patchCluster("value: \"transportSocket: {name: a, typedConfig: {'@type': type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext, sni: x}}\"") + "," +
 					patchCluster("value: \"transportSocket: {typedConfig: {'@type': type.googleapis.com/envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer}}\""),
-			}, httpCluster, `"transportSocket":{"name":"a","typedConfig":{"@type":"type.googleapis.com/envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer"}}`, "sni",
+			},
+			httpCluster, `"transportSocket":{"name":"a","typedConfig":{"@type":"type.googleapis.com/envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer"}}`, "sni",
 		},
 		{"negative index", []string{patchCluster("jsonPatches: [{op: remove, path: /loadAssignment/endpoints/-1}]")}, httpCluster, `"loadAssignment"`, "endpoints"},
 		{"missing path removed", []string{patchCluster("jsonPatches: [{op: remove, path: /a/b}, {op: replace, path: /connectTimeout, value: 3s}]")}, httpCluster, `"connectTimeout":"3s"`, ""},
@@ -245,8 +246,10 @@ func FuzzPatch(f *testing.F) {
 		}
 		r := &resource.Resource{Spec: &meshproxypatch.Spec{SingleSpec: policy.SingleSpec[meshproxypatch.Conf]{Conf: meshproxypatch.Conf{
 			AppendModifications: []meshproxypatch.Modification{
-				{Cluster: &meshproxypatch.Cluster{Change: change}}, {Listener: &meshproxypatch.Listener{Change: change}},
-				{NetworkFilter: &meshproxypatch.Filter{Change: change}}, {HTTPFilter: &meshproxypatch.Filter{Change: change}},
+				{Cluster: &meshproxypatch.Cluster{Change: change}},
+				{Listener: &meshproxypatch.Listener{Change: change}},
+				{NetworkFilter: &meshproxypatch.Filter{Change: change}},
+				{HTTPFilter: &meshproxypatch.Filter{Change: change}},
 				{VirtualHost: &meshproxypatch.VirtualHost{Change: change}},
 			},
 		}}}}
