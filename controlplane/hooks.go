@@ -3,15 +3,11 @@ package controlplane
 import (
 	"context"
 	"errors"
-	"slices"
 
 	"github.com/kuma-dp/kuma-dp/controlplane/identity"
 	"github.com/kuma-dp/kuma-dp/controlplane/store"
 	"github.com/kuma-dp/kuma-dp/controlplane/token"
 	"github.com/kuma-dp/kuma-dp/controlplane/xds"
-	"github.com/kuma-dp/kuma-dp/policy"
-	"github.com/kuma-dp/kuma-dp/policy/all"
-	"github.com/kuma-dp/kuma-dp/policy/effect"
 	"github.com/kuma-dp/kuma-dp/resource"
 )
 
@@ -56,18 +52,6 @@ func authenticate(tokens, zoneTokens *token.Validator, zone string, st store.Sto
 		}
 		who.Tags = identity.Tags(spec)
 		return claims.Allow(who)
-	}
-}
-
-// warnWithoutEffect logs that a policy changes nothing: a kind may be known, checked and shown in `_rules` before it is
-// applied. The answer says nothing of it: that of 2.9 is empty.
-func (c *ControlPlane) warnWithoutEffect(stored *resource.Resource) {
-	named := func(kind resource.Kind) bool { return kind == stored.Kind }
-	known := slices.ContainsFunc(all.Kinds(), func(k policy.Kind) bool { return named(k.Descriptor.Kind) })
-	applied := slices.ContainsFunc(all.Effects(), func(e effect.Kind) bool { return named(e.Kind) })
-	if known && !applied {
-		c.log.Warn("a policy is stored and shown among the rules, but this control plane does not apply its kind to Envoy yet",
-			"kind", stored.Kind, "mesh", stored.Mesh, "name", stored.Name)
 	}
 }
 

@@ -216,7 +216,6 @@ func (c *ControlPlane) buildAPI(p *parts, zone resource.ZoneInfo, issuer *token.
 		Check: func(old, next *resource.Resource) ([]resource.Violation, error) {
 			return c.beforePut(p.check)(context.Background(), old, next)
 		},
-		AfterPut: c.warnWithoutEffect,
 		OnMeshCreate: func(_ context.Context, mesh *resource.Resource) ([]store.Op, error) {
 			return meshOps(p.ids, mesh)
 		},

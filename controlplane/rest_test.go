@@ -3,14 +3,10 @@ package controlplane
 import (
 	"bytes"
 	"io"
-	"log/slog"
 	"net/http"
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/kuma-dp/kuma-dp/policy/all"
-	"github.com/kuma-dp/kuma-dp/resource"
 )
 
 // answer is like call, for requests that may be refused; header are pairs.
@@ -102,26 +98,5 @@ func TestHardened(t *testing.T) {
 	}
 	if status, _ := r.answer("GET", "/meshes", "", far...); status != http.StatusOK {
 		t.Errorf("reading meshes: got %d", status)
-	}
-}
-
-// TestPoliciesWithoutEffect are told in the log, once each, and those with an effect are not.
-func TestPoliciesWithoutEffect(t *testing.T) {
-	var out bytes.Buffer
-	c := &ControlPlane{log: slog.New(slog.NewTextHandler(&out, nil))}
-	applied := map[resource.Kind]bool{}
-	for _, e := range all.Effects() {
-		applied[e.Kind] = true
-	}
-	var without int
-	for _, k := range all.Kinds() {
-		if !applied[k.Descriptor.Kind] {
-			without++
-		}
-		c.warnWithoutEffect(&resource.Resource{Meta: resource.Meta{Key: resource.Key{Kind: k.Descriptor.Kind, Mesh: "m", Name: "n"}}})
-	}
-	c.warnWithoutEffect(&resource.Resource{Meta: resource.Meta{Key: resource.Key{Kind: resource.KindMesh, Name: "n"}}})
-	if got := strings.Count(out.String(), "does not apply"); got != without {
-		t.Errorf("got %d lines, want %d:\n%s", got, without, out.String())
 	}
 }

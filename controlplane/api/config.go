@@ -68,8 +68,6 @@ type Config struct {
 	BeforePut func(ctx context.Context, old, next *resource.Resource) ([]resource.Violation, error)
 	// Check does the same for a resource that is not going to be stored, and changes nothing else; nil refuses nothing.
 	Check func(old, next *resource.Resource) ([]resource.Violation, error)
-	// AfterPut hears of every resource that was stored by a request; nil hears nothing.
-	AfterPut func(stored *resource.Resource)
 	// OnMeshCreate returns what is committed together with a new Mesh: authorities, signing key, default policies.
 	OnMeshCreate func(ctx context.Context, mesh *resource.Resource) ([]store.Op, error)
 	// Extra adds endpoints of other packages.

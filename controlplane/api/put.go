@@ -48,9 +48,6 @@ func (c collection) put(w http.ResponseWriter, r *http.Request) error {
 			return wrap(titlePut, err)
 		}
 	}
-	if c.server.cfg.AfterPut != nil {
-		c.server.cfg.AfterPut(next)
-	}
 	if texts := policy.Deprecations(next); len(texts) > 0 {
 		return WriteJSON(w, status, warnings{texts})
 	}

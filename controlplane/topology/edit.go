@@ -298,7 +298,7 @@ func (e *edit) policy(key resource.Key, prev, next *resource.Resource) {
 		delete(e.mesh.Policies, key.Kind)
 		delete(e.kinds, key.Kind)
 	}
-	e.ix.setRoute(key, next)
+	e.ix.routes.set(key, next)
 	for _, r := range []*resource.Resource{prev, next} {
 		if r != nil {
 			e.policies = append(e.policies, r)

@@ -2,7 +2,6 @@ package topology
 
 import (
 	"net/netip"
-	"slices"
 
 	"github.com/kuma-dp/kuma-dp/resource"
 )
@@ -24,12 +23,9 @@ type index struct {
 	byVIP  multimap[netip.Addr, resource.Key]
 	legacy legacyIndex
 	// open are the proxies that reach everything; reach finds those that name what they reach.
-	open  map[string]bool
-	reach refIndex
-	// routes finds the policies with a backendRef, which routeOf holds by owner name.
-	routes  refIndex
-	routeOf map[string]*resource.Resource
-	refsOf  map[string][]resource.OutboundRef
+	open   map[string]bool
+	reach  refIndex
+	routes routeIndex
 }
 
 func newIndex() *index {
@@ -38,7 +34,7 @@ func newIndex() *index {
 		proxies: multimap[pair, string]{}, byTag: multimap[pair, string]{}, byRef: multimap[string, string]{},
 		legacy: newLegacyIndex(), byLabel: multimap[pair, string]{}, byVIP: multimap[netip.Addr, resource.Key]{},
 		open: map[string]bool{}, reach: newRefIndex(),
-		routes: newRefIndex(), routeOf: map[string]*resource.Resource{}, refsOf: map[string][]resource.OutboundRef{},
+		routes: newRouteIndex(),
 	}
 }
 
@@ -132,25 +128,4 @@ func (x *index) selectingService(versions ...*Service) map[string]bool {
 		}
 	}
 	return out
-}
-
-func routeOwner(k resource.Key) string { return string(k.Kind) + "/" + k.Name }
-
-// setRoute replaces what the index knows of a policy; nil forgets it.
-func (x *index) setRoute(key resource.Key, r *resource.Resource) {
-	owner := routeOwner(key)
-	x.routes.remove(owner, x.refsOf[owner])
-	delete(x.routeOf, owner)
-	delete(x.refsOf, owner)
-	if r == nil {
-		return
-	}
-	// Only references to services matter here.
-	refs := slices.DeleteFunc(backendRefs(r.Spec), func(ref resource.OutboundRef) bool {
-		return !isDestination(ref.Kind)
-	})
-	if len(refs) > 0 {
-		x.routes.add(owner, refs)
-		x.routeOf[owner], x.refsOf[owner] = r, refs
-	}
 }

@@ -196,8 +196,17 @@ func (x legacyIndex) remove(d *Dataplane) {
 	}
 }
 
-// eachLegacyClient calls f with every proxy that has an outbound to a kuma.io/service, some more than once.
+// eachLegacyClient calls f with every proxy whose configuration holds endpoints of a kuma.io/service, some more than once:
+// those with an outbound to it, and those that a route sends there.
 func (e *edit) eachLegacyClient(service string, f func(name string)) {
+	e.eachOwnLegacyClient(service, f)
+	for owner := range e.ix.routes.legacy[service] {
+		e.eachRouted(e.ix.routes.of[owner], f)
+	}
+}
+
+// eachOwnLegacyClient calls f with every proxy that has an outbound to a kuma.io/service, some more than once.
+func (e *edit) eachOwnLegacyClient(service string, f func(name string)) {
 	if e.mesh.legacyVIPs() {
 		for name := range e.ix.legacy.open {
 			f(name)
@@ -211,11 +220,20 @@ func (e *edit) eachLegacyClient(service string, f func(name string)) {
 	}
 }
 
-// eachLegacyClientOf calls f with every proxy that has an outbound to a kuma.io/service which an item of a policy names.
+// eachLegacyClientOf calls f with the clients of every kuma.io/service that an item of a policy names.
 func (e *edit) eachLegacyClientOf(spec policy.Targeted, f func(name string)) {
 	for _, it := range spec.ToItems() {
 		if it.TargetRef.Name != "" {
 			e.eachLegacyClient(it.TargetRef.Name, f)
+		}
+	}
+}
+
+// eachOwnLegacyClientOf does the same with those that have an outbound to it.
+func (e *edit) eachOwnLegacyClientOf(spec policy.Targeted, f func(name string)) {
+	for _, it := range spec.ToItems() {
+		if it.TargetRef.Name != "" {
+			e.eachOwnLegacyClient(it.TargetRef.Name, f)
 		}
 	}
 }
@@ -359,7 +377,7 @@ func (e *edit) touchLegacyRivals() {
 	}
 	for _, s := range e.mesh.Legacy {
 		if slices.ContainsFunc(s.places(), func(p netip.AddrPort) bool { return moved[p] }) {
-			e.eachLegacyClient(s.Name, func(client string) { e.touched[client] |= ScopeFull })
+			e.eachOwnLegacyClient(s.Name, func(client string) { e.touched[client] |= ScopeFull })
 		}
 	}
 }

@@ -28,7 +28,17 @@ type testItem struct {
 }
 
 type testRule struct {
-	BackendRefs []policy.TargetRef `json:"backendRefs,omitempty"`
+	BackendRefs []policy.BackendRef `json:"backendRefs,omitempty"`
+	Mirror      *testMirror         `json:"mirror,omitempty"`
+}
+
+type testMirror struct {
+	BackendRef policy.BackendRef `json:"backendRef"`
+}
+
+// testConf is a conf of the form that routes have.
+type testConf struct {
+	Rules []testRule `json:"rules,omitempty"`
 }
 
 var _ policy.Targeted = (*testPolicy)(nil)
@@ -46,7 +56,7 @@ func (p *testPolicy) Target() policy.TargetRef {
 
 func items(in []testItem) (out []policy.Item) {
 	for _, i := range in {
-		out = append(out, policy.Item{TargetRef: i.TargetRef})
+		out = append(out, policy.Item{TargetRef: i.TargetRef, Conf: &testConf{i.Rules}})
 	}
 	return out
 }

@@ -1,7 +1,6 @@
 package topology
 
 import (
-	"encoding/json"
 	"maps"
 	"slices"
 	"strings"
@@ -163,7 +162,8 @@ func (e *edit) servicesOfItems(spec policy.Targeted) (services []*Service, ok bo
 	}
 	for _, it := range items {
 		// Names of the older form `<name>_<namespace>_svc_<port>` resolve in another way (contract policies.md §4.6).
-		if it.TargetRef.Kind != policy.MeshService || strings.Contains(it.TargetRef.Name, "_svc") {
+		// So do the names of clusters.
+		if it.TargetRef.Kind != policy.MeshService || strings.Contains(it.TargetRef.Name, "svc_") || strings.HasSuffix(it.TargetRef.Name, "_svc") {
 			return nil, false
 		}
 	}
@@ -187,9 +187,7 @@ func mayMean(name string, labels map[string]string, s *Service) bool {
 // outbound to it, and those that a route sends there from the outbound of another service.
 func (e *edit) eachClient(s *Service, f func(name string)) {
 	e.eachOwnClient(s, f)
-	routes := map[string]*resource.Resource{}
-	e.ix.routes.each(s, func(owner string) { routes[owner] = e.ix.routeOf[owner] })
-	for _, r := range routes {
+	for _, r := range e.ix.routes.to(s) {
 		e.eachRouted(r, f)
 	}
 }
@@ -206,91 +204,4 @@ func (e *edit) eachOwnClient(s *Service, f func(name string)) {
 			f(name)
 		}
 	})
-}
-
-// eachRouted calls f with every proxy that a route acts on: those that it selects and that have an outbound to a service
-// of its `to` items.
-func (e *edit) eachRouted(route *resource.Resource, f func(name string)) {
-	sel := e.selectedBy(route)
-	if services, ok := e.servicesOfItems(route.Spec.(policy.Targeted)); ok {
-		for _, s := range services {
-			e.eachOwnClient(s, func(name string) {
-				if sel.all || sel.names[name] {
-					f(name)
-				}
-			})
-		}
-		e.eachLegacyClientOf(route.Spec.(policy.Targeted), func(name string) {
-			if sel.all || sel.names[name] {
-				f(name)
-			}
-		})
-		return
-	}
-	if sel.all {
-		for _, d := range e.mesh.Dataplanes {
-			f(d.Name)
-		}
-	}
-	for name := range sel.names {
-		f(name)
-	}
-}
-
-// backendRefs returns the destinations that a policy sends traffic to besides those of its `to` items: every backendRef
-// of a route, wherever in its spec (contract policies.md §3.7, §3.8). They are found in the JSON form, which is the same
-// for all kinds, so that no kind can forget to tell.
-func backendRefs(spec resource.Spec) []resource.OutboundRef {
-	b, err := json.Marshal(spec)
-	if err != nil || !strings.Contains(string(b), `"backendRef`) {
-		return nil
-	}
-	var tree any
-	if json.Unmarshal(b, &tree) != nil {
-		return nil
-	}
-	var out []resource.OutboundRef
-	walk(tree, &out)
-	return out
-}
-
-func walk(v any, out *[]resource.OutboundRef) {
-	switch v := v.(type) {
-	case []any:
-		for _, e := range v {
-			walk(e, out)
-		}
-	case map[string]any:
-		for key, e := range v {
-			switch key {
-			case "backendRef":
-				collect(e, out)
-			case "backendRefs":
-				if list, ok := e.([]any); ok {
-					for _, ref := range list {
-						collect(ref, out)
-					}
-				}
-			}
-			walk(e, out)
-		}
-	}
-}
-
-func collect(v any, out *[]resource.OutboundRef) {
-	ref, ok := v.(map[string]any)
-	if !ok {
-		return
-	}
-	r := resource.OutboundRef{}
-	kind, _ := ref["kind"].(string)
-	r.Kind = resource.Kind(kind)
-	r.Name, _ = ref["name"].(string)
-	if labels, ok := ref["labels"].(map[string]any); ok {
-		r.Labels = map[string]string{}
-		for k, v := range labels {
-			r.Labels[k], _ = v.(string)
-		}
-	}
-	*out = append(*out, r)
 }

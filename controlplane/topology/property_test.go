@@ -14,6 +14,7 @@ import (
 	"github.com/kuma-dp/kuma-dp/controlplane/store"
 	"github.com/kuma-dp/kuma-dp/controlplane/store/memory"
 	"github.com/kuma-dp/kuma-dp/policy"
+	"github.com/kuma-dp/kuma-dp/policy/effect"
 	"github.com/kuma-dp/kuma-dp/resource"
 )
 
@@ -161,17 +162,8 @@ func digest(w *World, id ProxyID, endpoints bool) []string {
 		name := o.Tags[resource.TagService]
 		legacy[name] = true
 		out = append(out, fmt.Sprint("legacy outbound ", o.Address, o.Port, o.Tags))
-		if o.Service == nil {
-			continue
-		}
-		for _, r := range o.Service.External {
-			out = append(out, fmt.Sprint("external ", name, r.Key, r.Version))
-		}
-		out = append(out, fmt.Sprint("legacy ", name, o.Service.VIP, o.Service.Port, o.Service.Ready, shape(o.Service.Endpoints)))
-		if endpoints {
-			out = append(out, fmt.Sprint("legacy endpoints ", name, o.Service.Endpoints))
-		}
 	}
+	byTags := maps.Clone(legacy) // also what routes lead to
 	direct := maps.Clone(used)
 	about := func(r *resource.Resource) bool { // whether a `to` policy acts on one of the outbounds
 		spec := r.Spec.(*testPolicy)
@@ -194,11 +186,10 @@ func digest(w *World, id ProxyID, endpoints bool) []string {
 				for _, item := range r.Spec.(*testPolicy).To {
 					for _, rule := range item.Rules {
 						for _, ref := range rule.BackendRefs {
-							for _, s := range m.destinations() {
-								if isTo(ref, s) {
-									used[s.Key] = s
-								}
-							}
+							lead(m, ref, false, used, byTags)
+						}
+						if rule.Mirror != nil {
+							lead(m, rule.Mirror.BackendRef, true, used, byTags)
 						}
 					}
 				}
@@ -214,7 +205,7 @@ func digest(w *World, id ProxyID, endpoints bool) []string {
 			spec := r.Spec.(*testPolicy)
 			if r.Labels[resource.LabelPolicyRole] == "producer" && r.Kind != kindTimeout && len(spec.From) == 0 && len(spec.To) > 0 &&
 				m.Spec.ServicesMode() == resource.MeshServicesExclusive {
-				concerned := slices.ContainsFunc(spec.To, func(i testItem) bool { return legacy[i.TargetRef.Name] })
+				concerned := slices.ContainsFunc(spec.To, func(i testItem) bool { return byTags[i.TargetRef.Name] })
 				for _, s := range routed {
 					concerned = concerned || slices.ContainsFunc(spec.To, func(i testItem) bool { return isTo(i.TargetRef, s) })
 				}
@@ -223,6 +214,19 @@ func digest(w *World, id ProxyID, endpoints bool) []string {
 				}
 			}
 			out = append(out, fmt.Sprint("policy ", r.Key, r.Version))
+		}
+	}
+	for name := range byTags {
+		s := m.LegacyService(name)
+		if s == nil {
+			continue
+		}
+		for _, r := range s.External {
+			out = append(out, fmt.Sprint("external ", name, r.Key, r.Version))
+		}
+		out = append(out, fmt.Sprint("legacy ", name, s.VIP, s.Port, s.Ready, shape(s.Endpoints)))
+		if endpoints {
+			out = append(out, fmt.Sprint("legacy endpoints ", name, s.Endpoints))
 		}
 	}
 	for _, s := range used {
@@ -243,6 +247,20 @@ func digest(w *World, id ProxyID, endpoints bool) []string {
 	}
 	slices.Sort(out)
 	return out
+}
+
+// lead adds what a backendRef may mean, whoever wrote it (contract effects-routing.md §3.2, §3.3).
+func lead(m *Mesh, ref policy.BackendRef, mirror bool, used map[resource.Key]*Service, byTags map[string]bool) {
+	tagged := mirror || !ref.Real()
+	if tagged {
+		byTags[ref.Name] = true
+	}
+	for _, s := range m.destinations() {
+		named := slices.ContainsFunc(s.Spec.Ports, func(p resource.ServicePort) bool { return effect.Destination(s.Resource, p.Port) == ref.Name })
+		if ref.Real() && isTo(ref.TargetRef, s) || tagged && named {
+			used[s.Key] = s
+		}
+	}
 }
 
 // isTo tells whether a reference may mean s, whoever wrote it.
@@ -352,10 +370,10 @@ func indexes(s *state) map[string]any {
 	out := map[string]any{}
 	for name, m := range s.meshes {
 		x := m.ix
-		owners := slices.Sorted(maps.Keys(x.routeOf))
+		owners := slices.Sorted(maps.Keys(x.routes.of))
 		out[name] = []any{
-			x.proxies, x.byTag, x.byRef, x.byLabel, x.byVIP, x.legacy.vips, x.legacy.open, x.legacy.listed, x.legacy.byHand, x.legacy.direct, x.open, x.reach.names, x.reach.labels, x.routes.names, x.routes.labels, owners,
-			slices.Sorted(maps.Keys(x.insights)), slices.Sorted(maps.Keys(x.refsOf)),
+			x.proxies, x.byTag, x.byRef, x.byLabel, x.byVIP, x.legacy.vips, x.legacy.open, x.legacy.listed, x.legacy.byHand, x.legacy.direct, x.open, x.reach.names, x.reach.labels, x.routes.refs.names, x.routes.refs.labels, x.routes.legacy, x.routes.clusters, owners,
+			slices.Sorted(maps.Keys(x.insights)),
 		}
 	}
 	return map[string]any{"": plain(out)}

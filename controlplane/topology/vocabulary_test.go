@@ -239,7 +239,11 @@ func anyPolicy(rt *rapid.T, route bool) *testPolicy {
 	for range rapid.IntRange(0, 2).Draw(rt, "items") {
 		item := testItem{TargetRef: anyTarget(rt)}
 		if route {
-			item.Rules = []testRule{{BackendRefs: []policy.TargetRef{anyTarget(rt)}}}
+			rule := testRule{BackendRefs: []policy.BackendRef{anyBackend(rt)}}
+			if rapid.IntRange(0, 3).Draw(rt, "mirror") == 0 {
+				rule.Mirror = &testMirror{anyBackend(rt)}
+			}
+			item.Rules = []testRule{rule}
 		}
 		p.To = append(p.To, item)
 	}
@@ -249,4 +253,18 @@ func anyPolicy(rt *rapid.T, route bool) *testPolicy {
 func anyTarget(rt *rapid.T) policy.TargetRef {
 	r := anyRef(rt)
 	return policy.TargetRef{Kind: string(r.Kind), Name: r.Name, Labels: r.Labels}
+}
+
+// anyBackend is a real ref, one by tags, or one by the name of a cluster.
+func anyBackend(rt *rapid.T) policy.BackendRef {
+	b := policy.BackendRef{TargetRef: anyTarget(rt)}
+	switch rapid.IntRange(0, 3).Draw(rt, "backend") {
+	case 0:
+		b.TargetRef = policy.TargetRef{Kind: policy.MeshServiceSubset, Name: pick(rt, "subset of", "s1", "s2"), Tags: map[string]string{"app": "a"}}
+	case 1:
+		b.TargetRef = policy.TargetRef{Kind: policy.MeshService, Name: pick(rt, "cluster", "s1", "s2", "m_s1___msvc_80", "m_s2__z_msvc_81", "m_x1___extsvc_80")}
+	default:
+		b.Port = new(uint32(80 + rapid.IntRange(0, 1).Draw(rt, "backend port")))
+	}
+	return b
 }

@@ -1,0 +1,132 @@
+package xds
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"testing"
+
+	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+	gocmp "github.com/google/go-cmp/cmp"
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/kuma-dp/kuma-dp/policy/all"
+	"github.com/kuma-dp/kuma-dp/policy/effect"
+	"github.com/kuma-dp/kuma-dp/resource"
+)
+
+const liveMesh = `
+type: Mesh
+name: m
+skipCreatingInitialPolicies: ['*']
+meshServices: {mode: Exclusive}
+mtls: {enabledBackend: ca, backends: [{name: ca, type: builtin, mode: STRICT}]}
+metrics: {enabledBackend: old, backends: [{name: old, type: prometheus}]}
+---
+type: MeshMetric
+mesh: m
+name: metrics
+spec:
+  default:
+    backends:
+    - {type: Prometheus, prometheus: {port: 5670, path: /metrics, tls: {mode: ProvidedTLS}}}
+    - {type: OpenTelemetry, openTelemetry: {endpoint: 'otel.example.net:4317'}}
+---
+`
+
+const liveLog = `
+---
+type: MeshAccessLog
+mesh: m
+name: log
+spec: {from: [{targetRef: {kind: Mesh}, default: {backends: [{type: Tcp, tcp: {address: '127.0.0.1:9999'}}]}}]}
+`
+
+// TestLive compares a whole connected proxy with what the Envoy of one had: here the metadata of the node counts.
+func TestLive(t *testing.T) {
+	const dir = "testdata/effects/live/"
+	dataplane, err := os.ReadFile(dir + "dataplane.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	meta := Meta{
+		AdminAddress: "127.0.0.1", AdminPort: 9901, ReadinessPort: 9902, DNSPort: 15054, WorkDir: "WORKDIR", IPv6: true, AppProbeProxy: true,
+	}
+	withoutProxy := meta
+	withoutProxy.AppProbeProxy, withoutProxy.MetricsCert, withoutProxy.MetricsKey = false, "CERTDIR/mc.pem", "[redacted]"
+	for _, tt := range []struct {
+		name, more string
+		meta       Meta
+	}{{"defaults", liveLog, meta}, {"virtual-probes-metrics", liveLog, withoutProxy}} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := &scene{zone: "zone-a"}
+			if skipped := s.add(t, []byte(liveMesh+string(dataplane)+tt.more)); skipped != nil {
+				t.Fatal(skipped)
+			}
+			s.generateServices()
+			for _, r := range s.services() {
+				r.Status = &resource.MeshServiceStatus{Addresses: []resource.ServiceAddress{{Hostname: r.Name + ".svc.mesh.local"}}}
+			}
+			vips := map[string]string{"241.9.8.1": "VIP(MeshService/live)", "::ffff:f109:801": "VIP6(MeshService/live)"}
+			w := s.world(t, func(int, string) string { return "241.9.8.1" }, map[string]string{"live": resource.TLSReady})
+			m := w.Meshes["m"]
+			rules, err := newRulebook(all.Kinds(), "zone-a").rules(w, m, m.Dataplane("live-1"), false)
+			if err != nil {
+				t.Fatal(err)
+			}
+			pem := []byte("PEM") // as the capture has them all
+			snap, err := NewGenerator(all.Effects()).Generate(Input{
+				Mesh: m, Dataplane: m.Dataplane("live-1"), Zone: "zone-a", Meta: tt.meta, Rules: rules, TrustBundle: pem, Identity: &KeyPair{pem, pem},
+				Admin: &AdminTLS{KeyPair: KeyPair{Cert: pem, Key: []byte("[redacted]")}, ClientCA: pem},
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := replaceVIPs(t, shapeOf(t, snap), vips)
+			delete(got, "Secret")
+			delete(got, "ClusterLoadAssignment") // not in a dump
+			if diff := gocmp.Diff(captured(t, dir+tt.name+".json"), got); diff != "" {
+				t.Errorf("configuration differs (-captured +ours):\n%.4000s", diff)
+			}
+		})
+	}
+}
+
+// captured reads a dump, which has the names of the protocol buffers, as shapeOf renders it.
+func captured(t *testing.T, file string) shape {
+	t.Helper()
+	b, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var dump map[string]map[string]map[string]any
+	if err := json.Unmarshal(bytes.ReplaceAll(b, []byte(`"<pem>"`), []byte(`"UEVN"`)), &dump); err != nil {
+		t.Fatal(err)
+	}
+	out := shape{}
+	for kind, resources := range dump {
+		out[kind] = map[string]any{}
+		for name, body := range resources {
+			m := proto.Message(&clusterv3.Cluster{})
+			if kind == "Listener" {
+				m = &listenerv3.Listener{}
+			}
+			delete(body, "@type")
+			text, err := json.Marshal(body)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := (protojson.UnmarshalOptions{Resolver: effect.Types{}}).Unmarshal(text, m); err != nil {
+				t.Fatalf("%s: %v", name, err)
+			}
+			r, err := newResource(name, m)
+			if err != nil {
+				t.Fatal(err)
+			}
+			out[kind][name] = jsonOf(t, r)
+		}
+	}
+	return out
+}
