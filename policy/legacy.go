@@ -34,6 +34,14 @@ func (r *Rules) RouteScoped() bool {
 	})
 }
 
+// RoutesByCluster is RoutesByName for the name of the cluster of a service object.
+func (r *Rules) RoutesByCluster(cluster string) (confs []any, origin []RuleOrigin) {
+	if r == nil || r.plain {
+		return nil, nil
+	}
+	return r.RoutesByName(cluster)
+}
+
 // RoutesByName looks up the conf of a kind of routes for a kuma.io/service, and the items that it was merged from, in
 // ascending precedence. Confs are nil when no policy says anything.
 func (r *Rules) RoutesByName(service string) (confs []any, origin []RuleOrigin) {

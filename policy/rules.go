@@ -2,6 +2,7 @@ package policy
 
 import (
 	"slices"
+	"strings"
 
 	"github.com/kuma-dp/kuma-dp/resource"
 )
@@ -31,11 +32,18 @@ type Rules struct {
 
 	// sorted tells that ToResources are in the order of compareRules, as SetTo leaves them.
 	sorted bool
+	// plain tells that no rule of To names what could be the cluster of a service object.
+	plain bool
 }
 
 // SetTo sets To, Tagged and ToResources.
 func (r *Rules) SetTo(to *ToRules) {
 	r.To, r.Tagged, r.ToResources, r.sorted = to.To, to.Tagged, to.ToResources, true
+	r.plain = !slices.ContainsFunc(to.To, func(rule SubsetRule) bool {
+		return len(rule.Matchers) == 0 || slices.ContainsFunc(rule.Matchers, func(m Matcher) bool {
+			return m.Not || m.Key != resource.TagService || strings.Contains(m.Value, "svc_")
+		})
+	})
 }
 
 // InboundRules are the from rules of one inbound, first match wins.

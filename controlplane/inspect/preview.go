@@ -85,7 +85,7 @@ func (i *Inspector) previewRoute(r api.Router) {
 		return api.WriteJSON(w, http.StatusOK, body)
 	}, api.Doc{
 		Summary: "What resources would change, without storing them: one of them or a list. With delete=true, what their removal would",
-		Tag:     "Inspect", Query: []string{"delete"}, Request: map[string]any{}, Response: previewBody{},
+		Tag:     "Inspect", Query: []string{"delete"}, Request: api.AnyOf{map[string]any{}, []map[string]any{}}, Response: previewBody{},
 	})
 }
 

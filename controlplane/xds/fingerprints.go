@@ -25,6 +25,11 @@ type fingerprints struct {
 	listeners string
 	// clusters is what rules of the proxy's own inbounds mean for its clusters.
 	clusters string
+	// quick is all of this and of the environment together.
+	quick string
+	// last is what confKey was asked for at last.
+	last    *effect.Target
+	lastKey confKey
 }
 
 func newFingerprints(effects []effect.Kind, env effect.Env, rules map[resource.Kind]*policy.Rules) *fingerprints {
@@ -46,6 +51,7 @@ func newFingerprints(effects []effect.Kind, env effect.Env, rules map[resource.K
 		}
 		f.clusters += join(effect.ClusterKey(rules[e.Kind]))
 	}
+	f.quick = join(env.Mesh, env.MTLSMode, bit(env.Transparent), bit(env.IPv6), env.SourceTags, f.general, f.listeners, f.clusters)
 	return f
 }
 

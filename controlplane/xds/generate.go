@@ -50,6 +50,12 @@ type Generator struct {
 	clusters  *partCache[string, *Resource]
 	endpoints *partCache[endpointKey, *Resource]
 	fixed     *partCache[fixedKey, *fixedPart]
+
+	// See memo.go.
+	targets     *partCache[portKey, *effect.Target]
+	listenersOf *partCache[listenerKey, *Resource]
+	clustersOf  *partCache[clusterKey, knownCluster]
+	routings    *partCache[routingKey, *knownRouting]
 }
 
 type inboundPart struct{ listener, cluster *Resource }
@@ -64,6 +70,9 @@ const (
 
 // NewGenerator makes a generator that applies effects in their order (contract policies.md §3.18).
 func NewGenerator(effects []effect.Kind) *Generator {
+	if len(effects) > maxKinds {
+		panic(fmt.Sprintf("%d kinds of effects are more than %d", len(effects), maxKinds))
+	}
 	return &Generator{
 		effects:   effects,
 		inbounds:  newPartCache[string, inboundPart](maxInboundParts),
@@ -71,6 +80,11 @@ func NewGenerator(effects []effect.Kind) *Generator {
 		clusters:  newPartCache[string, *Resource](maxClusterParts),
 		endpoints: newPartCache[endpointKey, *Resource](maxEndpointParts),
 		fixed:     newPartCache[fixedKey, *fixedPart](256),
+
+		targets:     newPartCache[portKey, *effect.Target](maxEndpointParts),
+		listenersOf: newPartCache[listenerKey, *Resource](maxOutboundParts),
+		clustersOf:  newPartCache[clusterKey, knownCluster](maxClusterParts),
+		routings:    newPartCache[routingKey, *knownRouting](maxClusterParts),
 	}
 }
 

@@ -46,7 +46,7 @@ func (w *work) legacyOutbound(o topology.LegacyOutbound) error {
 	if own == nil || w.places[effect.HostPort(o.Address, o.Port)] {
 		return nil
 	}
-	routing, routes, err := w.route(own)
+	routing, routes, err := w.route(own, nil)
 	if err != nil || routing != nil && routing.Closed {
 		return err
 	}
@@ -64,7 +64,8 @@ func (w *work) legacyOutbound(o topology.LegacyOutbound) error {
 		w.b.add(TypeListener, r)
 		return nil
 	}
-	w.addOutbound(effect.NewLegacyOutbound(w.env, o.Address, o.Port, o.Tags, own.Protocol), own, routing, key)
+	w.addOutbound(effect.NewLegacyOutbound(w.env, o.Address, o.Port, o.Tags, own.Protocol), own, routing,
+		func(r *Resource) { w.g.outbounds.store(key, r) })
 	return nil
 }
 
@@ -93,7 +94,7 @@ func (w *work) legacyBackend(be *effect.Backend, t *effect.Target) {
 		w.secured = true
 		parts = append(parts, be.Cluster.TLS.Sni)
 	}
-	w.addBackend(be, join(parts...))
+	w.addBackend(be, join(parts...), func(*Resource) {})
 }
 
 // legacyAssignment makes the endpoints of a kuma.io/service that have all tags of ref; service is nil when it is gone.

@@ -39,24 +39,35 @@ func (w *work) claim(inbounds []*resource.Inbound, outbounds []topology.Outbound
 
 // outbound makes the listener of an outbound to a service object, and the clusters that it leads to.
 func (w *work) outbound(o topology.Outbound) error {
-	own := realTarget(o.Service, o.Port)
-	routing, routes, err := w.route(own)
+	own := w.realTarget(o.Service, o.Port)
+	routing, routes, err := w.route(own, o.Service)
 	if err != nil || routing != nil && routing.Closed {
 		return err
+	}
+	quick := listenerKey{
+		portKey{o.Service, o.Port.Port}, own.Protocol, o.VIP, w.print.quick, routes, o.ListenPort, w.print.confKey(own, false),
+	}
+	if r, ok := known(w, w.g.listenersOf, quick); ok {
+		w.b.add(TypeListener, r)
+		return nil
 	}
 	key := join(w.env.Mesh, bit(w.env.Transparent), bit(w.env.IPv6), w.env.SourceTags, o.VIP,
 		strconv.FormatUint(uint64(o.ListenPort), 10), own.Cluster, own.Protocol, w.print.service(o.Service.Key, effect.Section(o.Port)),
 		w.print.listeners, routes)
+	store := func(r *Resource) {
+		w.g.outbounds.store(key, r)
+		w.g.listenersOf.store(quick, r)
+	}
 	if r, ok := known(w, w.g.outbounds, key); ok {
+		store(r)
 		w.b.add(TypeListener, r)
 		return nil
 	}
-	ob := effect.NewOutbound(w.env, o.VIP, o.ListenPort, o.Service.Resource, o.Port)
-	w.addOutbound(ob, own, routing, key)
+	w.addOutbound(effect.NewOutbound(w.env, o.VIP, o.ListenPort, o.Service.Resource, o.Port), own, routing, store)
 	return nil
 }
 
-func (w *work) addOutbound(ob *effect.Outbound, own *effect.Target, routing *effect.Routing, key string) {
+func (w *work) addOutbound(ob *effect.Outbound, own *effect.Target, routing *effect.Routing, store func(*Resource)) {
 	ob.SetRouting(own, routing)
 	w.proxy.Outbounds = append(w.proxy.Outbounds, ob)
 	w.finish = append(w.finish, func() error {
@@ -64,18 +75,20 @@ func (w *work) addOutbound(ob *effect.Outbound, own *effect.Target, routing *eff
 		if err != nil {
 			return err
 		}
-		return w.part(effect.OriginOutbound, l, func(r *Resource) { w.g.outbounds.store(key, r) })
+		return w.part(effect.OriginOutbound, l, store)
 	})
 }
 
 // route asks the policies where an outbound leads that leads to own by itself, nil when they do not say, and makes what it
-// leads to. The key tells routings apart.
-func (w *work) route(own *effect.Target) (routing *effect.Routing, key string, err error) {
-	for _, e := range w.g.effects {
-		if e.Route != nil && (w.in.Rules[e.Kind] != nil || routing != nil) {
-			routing = e.Route(own, w.in.Rules[e.Kind], routing, w.resolve)
+// leads to. The key tells routings apart. Service is nil for an outbound by tags.
+func (w *work) route(own *effect.Target, service *topology.Service) (routing *effect.Routing, key string, err error) {
+	made := &knownRouting{}
+	if w.routed {
+		if made, err = w.routing(own, service); err != nil {
+			return nil, "", err
 		}
 	}
+	routing = made.Routing
 	if routing == nil {
 		if own.Accepts() {
 			err = w.use(own)
@@ -90,8 +103,31 @@ func (w *work) route(own *effect.Target) (routing *effect.Routing, key string, e
 			return nil, "", err
 		}
 	}
-	key, err = routing.Key()
-	return routing, key, err
+	return routing, made.key, nil
+}
+
+func (w *work) routing(own *effect.Target, service *topology.Service) (*knownRouting, error) {
+	quick := routingKey{portKey: portKey{service, own.Port.Port}, protocol: own.Protocol}
+	if service != nil {
+		quick.confs = w.print.confKey(own, true)
+		if quick.confs == (confKey{}) {
+			return &knownRouting{}, nil
+		}
+		if k, ok := w.g.routings.lookup(quick); ok && w.stands(k) {
+			return k, nil
+		}
+	}
+	made := &knownRouting{}
+	for _, e := range w.g.effects {
+		if e.Route != nil && (w.in.Rules[e.Kind] != nil || made.Routing != nil) {
+			made.Routing = e.Route(own, w.in.Rules[e.Kind], made.Routing, w.ask(&made.asked))
+		}
+	}
+	var err error
+	if made.key, err = made.Key(); err == nil && service != nil {
+		w.g.routings.store(quick, made)
+	}
+	return made, err
 }
 
 // resolve finds what a backendRef means (contract effects-routing.md §3.2). It is an effect.Resolver.
@@ -122,14 +158,20 @@ func (w *work) resolve(ref policy.BackendRef, writer *resource.Resource) (target
 	if i < 0 {
 		return nil, true
 	}
-	return realTarget(s, s.Spec.Ports[i]), true
+	return w.realTarget(s, s.Spec.Ports[i]), true
 }
 
-func realTarget(s *topology.Service, port resource.ServicePort) *effect.Target {
-	return &effect.Target{
+func (w *work) realTarget(s *topology.Service, port resource.ServicePort) *effect.Target {
+	key := portKey{s, port.Port}
+	if t, ok := w.g.targets.lookup(key); ok && t.Port == port {
+		return t
+	}
+	t := &effect.Target{
 		Cluster: effect.Destination(s.Resource, port.Port), Protocol: port.AppProtocol, External: s.Kind == resource.KindMeshExternalService,
 		Service: s.Key, Port: port,
 	}
+	w.g.targets.store(key, t)
+	return t
 }
 
 // destination returns the port of a service object whose cluster has the name, nil when there is none.
@@ -141,7 +183,7 @@ func (w *work) destination(name string) *effect.Target {
 		for _, s := range list {
 			for _, p := range s.Spec.Ports {
 				if effect.Destination(s.Resource, p.Port) == name {
-					return realTarget(s, p)
+					return w.realTarget(s, p)
 				}
 			}
 		}
@@ -166,24 +208,33 @@ func (w *work) use(t *effect.Target) error {
 
 // backend makes the cluster of a port of a service object.
 func (w *work) backend(s *topology.Service, t *effect.Target) {
+	quick := clusterKey{portKey{s, t.Port.Port}, w.print.quick, w.print.confKey(t, false)}
+	if r, ok := known(w, w.g.clustersOf, quick); ok {
+		w.secured = w.secured || r.secured
+		w.b.add(TypeCluster, r.Resource)
+		return
+	}
 	protocol := protocolOf(s.Endpoints[t.Port.Port])
 	if t.External {
 		protocol = t.Protocol
 	}
 	be := effect.NewBackend(w.env, s.Resource, s.Spec, s.Status, t.Port, protocol)
 	parts := []string{w.env.Mesh, t.Cluster, protocol, w.print.service(s.Key, effect.Section(t.Port)), w.print.clusters}
-	if be.Cluster.TLS != nil {
+	secured := be.Cluster.TLS != nil
+	if secured {
 		w.secured = true
 		parts = append(parts, be.Cluster.TLS.Sni)
 		for _, id := range s.Spec.Identities {
 			parts = append(parts, id.Type, id.Value)
 		}
 	}
-	w.addBackend(be, join(parts...))
+	w.addBackend(be, join(parts...), func(r *Resource) { w.g.clustersOf.store(quick, knownCluster{r, secured}) })
 }
 
-func (w *work) addBackend(be *effect.Backend, key string) {
+// addBackend looks the cluster up by its content, or leaves it to the policies. Store is told what it is.
+func (w *work) addBackend(be *effect.Backend, key string, store func(*Resource)) {
 	if r, ok := known(w, w.g.clusters, key); ok {
+		store(r)
 		w.b.add(TypeCluster, r)
 		return
 	}
@@ -193,18 +244,17 @@ func (w *work) addBackend(be *effect.Backend, key string) {
 		if err != nil {
 			return err
 		}
-		return w.part(effect.OriginOutbound, c, func(r *Resource) { w.g.clusters.store(key, r) })
+		return w.part(effect.OriginOutbound, c, func(r *Resource) {
+			w.g.clusters.store(key, r)
+			store(r)
+		})
 	})
 }
 
 // endpoints adds the endpoints of a cluster, as the proxy sees them. Of b only the names are there.
 func (w *work) endpoints(ref backendRef, b *effect.Backend) error {
-	for _, e := range w.g.effects {
-		rules := w.in.Rules[e.Kind]
-		if e.Endpoints == nil || !effect.Effective(rules) {
-			continue
-		}
-		if key, arrange := e.Endpoints(w.env, b, rules); key != "" {
+	for _, e := range w.arranging {
+		if key, arrange := e.Endpoints(w.env, b, w.in.Rules[e.Kind]); key != "" {
 			ref.arranged, ref.arrange = key, arrange
 		}
 	}

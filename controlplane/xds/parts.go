@@ -22,6 +22,9 @@ type work struct {
 	env   effect.Env
 	print *fingerprints
 
+	// arranging are the effects on endpoints; routed says that there are policies for routes.
+	arranging []effect.Kind
+	routed    bool
 	// passing and whole tell which parts the effective policies want to see: what passes by, or everything at once.
 	passing, whole bool
 
@@ -44,6 +47,10 @@ func newWork(g *Generator, b *builder, in *Input, env effect.Env) *work {
 		if !effect.Effective(rules) {
 			continue
 		}
+		if e.Endpoints != nil {
+			w.arranging = append(w.arranging, e)
+		}
+		w.routed = w.routed || e.Route != nil
 		b.patched = b.patched || e.Patch != nil
 		w.passing = w.passing || e.Passthrough
 		w.whole = w.whole || e.Patch != nil || e.Whole != nil && e.Whole(rules)
@@ -53,7 +60,7 @@ func newWork(g *Generator, b *builder, in *Input, env effect.Env) *work {
 }
 
 // known looks a part up, unless all parts are wanted.
-func known[V any](w *work, cache *partCache[string, V], key string) (V, bool) {
+func known[K comparable, V any](w *work, cache *partCache[K, V], key K) (V, bool) {
 	if w.whole {
 		var none V
 		return none, false

@@ -101,6 +101,7 @@ func NewOutbound(env Env, address string, listenPort uint32, service *resource.R
 
 // hcm sends everything to a cluster.
 func (out *Outbound) hcm(env Env, cluster string) *HCM {
+	env.IPv6 = false // as captured of a proxy on a host with IPv6, whose inbounds do have these networks
 	return &HCM{Filters: httpFilters(out.Protocol), HttpConnectionManager: &hcmv3.HttpConnectionManager{
 		StatPrefix: StatName(out.Destination),
 		RouteSpecifier: &hcmv3.HttpConnectionManager_RouteConfig{RouteConfig: &routev3.RouteConfiguration{

@@ -36,6 +36,14 @@ type Target struct {
 // effects-routing.md §1 trap 3, §4.2).
 func (t *Target) Accepts() bool { return t.Tags != nil || RoutableProtocol(t.Protocol) }
 
+// Same tells whether two targets, each nil or not, make the same routes.
+func (t *Target) Same(other *Target) bool {
+	if t == nil || other == nil {
+		return t == other
+	}
+	return t.Cluster == other.Cluster && t.Protocol == other.Protocol && t.External == other.External
+}
+
 // Rule returns what the rules of a route kind say about an outbound that leads to t by itself, and which items say it, in
 // ascending precedence. Conf is nil when nothing. For a service object these are the rules for services, else those for a
 // kuma.io/service of the name of its cluster (contract effects-routing.md §3).
@@ -43,13 +51,13 @@ func (t *Target) Rule(r *policy.Rules) (confs []any, origin []policy.RuleOrigin)
 	if r == nil {
 		return nil, nil
 	}
-	name := t.Cluster
 	if t.Tags != nil {
-		name = t.Tags[resource.TagService]
-	} else if rule := r.RuleForService(t.Service, Section(t.Port)); rule != nil {
+		return r.RoutesByName(t.Tags[resource.TagService])
+	}
+	if rule := r.RuleForService(t.Service, Section(t.Port)); rule != nil {
 		return rule.Conf, rule.Origin
 	}
-	return r.RoutesByName(name)
+	return r.RoutesByCluster(t.Cluster)
 }
 
 // Resolver finds the target of a backendRef as its writer means it. The target is nil when there is none. Counts is false
