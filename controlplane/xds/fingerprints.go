@@ -15,7 +15,9 @@ import (
 type fingerprints struct {
 	effects []effect.Kind
 	rules   map[resource.Kind]*policy.Rules
-	confs   map[any]string
+	// byEffect are the rules of each of effects.
+	byEffect []*policy.Rules
+	confs    map[any]string
 	// scoped are the kinds with rules for single routes.
 	scoped map[resource.Kind]bool
 	// general says for every kind whether any policy is effective at all, which some effects look at, and what else of the
@@ -35,6 +37,7 @@ type fingerprints struct {
 func newFingerprints(effects []effect.Kind, env effect.Env, rules map[resource.Kind]*policy.Rules) *fingerprints {
 	f := &fingerprints{effects: effects, rules: rules, confs: map[any]string{}, scoped: map[resource.Kind]bool{}}
 	for _, e := range effects {
+		f.byEffect = append(f.byEffect, rules[e.Kind])
 		if e.Route != nil {
 			continue // what routes say is told by effect.Routing
 		}

@@ -114,6 +114,8 @@ func (g *Generator) generate(in Input) (*Snapshot, error) {
 	env.IPv6, env.WorkDir, env.MetricsCert, env.MetricsKey = in.Meta.IPv6, in.Meta.WorkDir, in.Meta.MetricsCert, in.Meta.MetricsKey
 	w := newWork(g, b, &in, env)
 	outbounds, legacy := in.Mesh.Outbounds(in.Dataplane), in.Mesh.LegacyOutbounds(in.Dataplane)
+	b.expected = len(outbounds) + len(legacy)
+	b.backends = make([]backendRef, 0, b.expected)
 	if err := addAdmin(b, env, in.Meta, in.Admin); err != nil {
 		return nil, err
 	}

@@ -83,7 +83,7 @@ func (w *work) useLegacy(t *effect.Target) error {
 		w.legacyBackend(be, t)
 	}
 	return w.endpoints(backendRef{destination: t.Cluster, tags: t.Tags},
-		&effect.Backend{LegacyService: name, Destination: t.Cluster, Indirect: be.Indirect})
+		effect.Backend{LegacyService: name, Destination: t.Cluster, Indirect: be.Indirect})
 }
 
 func (w *work) legacyBackend(be *effect.Backend, t *effect.Target) {

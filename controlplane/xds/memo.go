@@ -69,7 +69,7 @@ func (f *fingerprints) confKey(t *effect.Target, ofRoutes bool) confKey {
 	var out confKey
 	section := effect.Section(t.Port)
 	for i, e := range f.effects {
-		rules := f.rules[e.Kind]
+		rules := f.byEffect[i]
 		if rules == nil || ofRoutes != (e.Route != nil) {
 			continue
 		}

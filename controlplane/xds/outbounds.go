@@ -6,6 +6,7 @@ import (
 	"strconv"
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
 
 	"github.com/kuma-dp/kuma-dp/controlplane/topology"
 	"github.com/kuma-dp/kuma-dp/policy"
@@ -51,9 +52,15 @@ func (w *work) outbound(o topology.Outbound) error {
 		w.b.add(TypeListener, r)
 		return nil
 	}
+	w.newOutbound(o, own, routing, quick)
+	return nil
+}
+
+// newOutbound looks the listener up by its content, or leaves it to the policies.
+func (w *work) newOutbound(o topology.Outbound, own *effect.Target, routing *effect.Routing, quick listenerKey) {
 	key := join(w.env.Mesh, bit(w.env.Transparent), bit(w.env.IPv6), w.env.SourceTags, o.VIP,
 		strconv.FormatUint(uint64(o.ListenPort), 10), own.Cluster, own.Protocol, w.print.service(o.Service.Key, effect.Section(o.Port)),
-		w.print.listeners, routes)
+		w.print.listeners, quick.routes)
 	store := func(r *Resource) {
 		w.g.outbounds.store(key, r)
 		w.g.listenersOf.store(quick, r)
@@ -61,10 +68,9 @@ func (w *work) outbound(o topology.Outbound) error {
 	if r, ok := known(w, w.g.outbounds, key); ok {
 		store(r)
 		w.b.add(TypeListener, r)
-		return nil
+		return
 	}
 	w.addOutbound(effect.NewOutbound(w.env, o.VIP, o.ListenPort, o.Service.Resource, o.Port), own, routing, store)
-	return nil
 }
 
 func (w *work) addOutbound(ob *effect.Outbound, own *effect.Target, routing *effect.Routing, store func(*Resource)) {
@@ -89,11 +95,14 @@ func (w *work) route(own *effect.Target, service *topology.Service) (routing *ef
 		}
 	}
 	routing = made.Routing
-	if routing == nil {
-		if own.Accepts() {
-			err = w.use(own)
-		}
-		return nil, "", err
+	switch {
+	case routing != nil:
+	case !own.Accepts():
+		return nil, "", nil
+	case service != nil:
+		return nil, "", w.useService(own, service)
+	default:
+		return nil, "", w.use(own)
 	}
 	for _, text := range routing.Warnings {
 		w.proxy.Warn("%s", text)
@@ -193,17 +202,24 @@ func (w *work) destination(name string) *effect.Target {
 
 // use makes the cluster of a target with its endpoints, once.
 func (w *work) use(t *effect.Target) error {
+	switch {
+	case t.Tags == nil:
+		return w.useService(t, w.in.Mesh.Destination(t.Service))
+	case w.used[t.Cluster]:
+		return nil
+	}
+	w.used[t.Cluster] = true
+	return w.useLegacy(t)
+}
+
+func (w *work) useService(t *effect.Target, s *topology.Service) error {
 	if w.used[t.Cluster] {
 		return nil
 	}
 	w.used[t.Cluster] = true
-	if t.Tags != nil {
-		return w.useLegacy(t)
-	}
-	s := w.in.Mesh.Destination(t.Service)
 	w.backend(s, t)
 	return w.endpoints(backendRef{destination: t.Cluster, service: t.Service, port: t.Port.Port},
-		&effect.Backend{Service: t.Service, Section: effect.Section(t.Port), Destination: t.Cluster})
+		effect.Backend{Service: t.Service, Section: effect.Section(t.Port), Destination: t.Cluster})
 }
 
 // backend makes the cluster of a port of a service object.
@@ -214,6 +230,10 @@ func (w *work) backend(s *topology.Service, t *effect.Target) {
 		w.b.add(TypeCluster, r.Resource)
 		return
 	}
+	w.newBackend(s, t, quick)
+}
+
+func (w *work) newBackend(s *topology.Service, t *effect.Target, quick clusterKey) {
 	protocol := protocolOf(s.Endpoints[t.Port.Port])
 	if t.External {
 		protocol = t.Protocol
@@ -252,11 +272,9 @@ func (w *work) addBackend(be *effect.Backend, key string, store func(*Resource))
 }
 
 // endpoints adds the endpoints of a cluster, as the proxy sees them. Of b only the names are there.
-func (w *work) endpoints(ref backendRef, b *effect.Backend) error {
-	for _, e := range w.arranging {
-		if key, arrange := e.Endpoints(w.env, b, w.in.Rules[e.Kind]); key != "" {
-			ref.arranged, ref.arrange = key, arrange
-		}
+func (w *work) endpoints(ref backendRef, b effect.Backend) error {
+	if len(w.arranging) > 0 {
+		ref.arranged, ref.arrange = w.arrange(b)
 	}
 	w.b.backends = append(w.b.backends, ref)
 	r, err := w.g.assignment(w.in.Mesh, ref)
@@ -265,6 +283,16 @@ func (w *work) endpoints(ref backendRef, b *effect.Backend) error {
 	}
 	w.b.add(TypeEndpoint, r)
 	return nil
+}
+
+// arrange returns how policies rearrange the endpoints of a backend.
+func (w *work) arrange(b effect.Backend) (arranged string, arrange func(*endpointv3.ClusterLoadAssignment)) {
+	for _, e := range w.arranging {
+		if key, f := e.Endpoints(w.env, &b, w.in.Rules[e.Kind]); key != "" {
+			arranged, arrange = key, f
+		}
+	}
+	return arranged, arrange
 }
 
 // protocolOf is what all endpoints speak; empty when there is none or they have nothing in common.

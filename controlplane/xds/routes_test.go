@@ -1,11 +1,14 @@
 package xds
 
 import (
+	"context"
 	"strings"
 	"testing"
 
 	gocmp "github.com/google/go-cmp/cmp"
 
+	"github.com/kuma-dp/kuma-dp/controlplane/store"
+	"github.com/kuma-dp/kuma-dp/controlplane/store/memory"
 	"github.com/kuma-dp/kuma-dp/controlplane/topology"
 	"github.com/kuma-dp/kuma-dp/policy/all"
 	"github.com/kuma-dp/kuma-dp/policy/meshhttproute"
@@ -60,6 +63,8 @@ func TestRoutesFollowTheMesh(t *testing.T) {
 		{name: "which speaks something else", yaml: "{type: Dataplane, mesh: m, name: b-2, networking: {address: 10.0.0.4, inbound: [{port: 80, tags: {kuma.io/service: b, kuma.io/protocol: tcp, version: v1}}]}}"},
 		{name: "the service is outside", yaml: `{type: ExternalService, mesh: m, name: x, tags: {kuma.io/service: b, kuma.io/protocol: http, version: v1}, networking: {address: "192.0.2.1:80"}}`},
 		{name: "timeouts of the outbound and of a backend", yaml: "{type: MeshTimeout, mesh: m, name: t, spec: {to: [{targetRef: {kind: MeshService, name: a}, default: {http: {requestTimeout: 7s}}}, {targetRef: {kind: MeshService, name: b}, default: {connectionTimeout: 3s}}]}}"},
+		{name: "another timeout", yaml: "{type: MeshTimeout, mesh: m, name: t, spec: {to: [{targetRef: {kind: MeshService, name: a}, default: {http: {requestTimeout: 8s}}}, {targetRef: {kind: MeshService, name: b}, default: {connectionTimeout: 3s}}]}}"},
+		{name: "another timeout of a backend", yaml: "{type: MeshTimeout, mesh: m, name: t, spec: {to: [{targetRef: {kind: MeshService, name: a}, default: {http: {requestTimeout: 8s}}}, {targetRef: {kind: MeshService, name: gold}, default: {connectionTimeout: 4s}}]}}"},
 		{name: "another policy of lower precedence", yaml: "{type: MeshHTTPRoute, mesh: m, name: s, spec: {to: [{targetRef: {kind: MeshService, name: a}, rules: [{matches: [{method: GET}], default: {backendRefs: [{kind: MeshService, name: gold, port: 80}]}}]}]}}"},
 		{name: "connections instead of requests do not count", yaml: "{type: MeshTCPRoute, mesh: m, name: c, spec: {to: [{targetRef: {kind: MeshService, name: a}, rules: [{default: {backendRefs: [{kind: MeshService, name: gold, port: 80}]}}]}]}}", same: true},
 	}
@@ -72,18 +77,22 @@ func TestRoutesFollowTheMesh(t *testing.T) {
 			if mode == "Everywhere" {
 				s.addLegacyVIPs(t, map[string]string{})
 			}
-			old := NewGenerator(all.Effects())
 			vip := func(_ int, name string) string {
 				return map[string]string{"a": "241.0.0.1", "b": "241.0.0.2", "late": "241.0.0.3", "gold": "241.0.0.4"}[name]
 			}
-			before := shapeOf(t, generate(t, old, s.world(t, vip, nil), "m", "client", Meta{}, "zone-a"))
+			live := follow(t)
+			old, book := NewGenerator(all.Effects()), newRulebook(all.Kinds(), "zone-a")
+			s.world(t, vip, nil)
+			w := live.take(s.resources)
+			before := shapeOf(t, generateBy(t, old, book, w))
 			for _, c := range changes {
 				if skipped := s.add(t, []byte(c.yaml)); skipped != nil {
 					t.Fatal(skipped)
 				}
-				w := s.world(t, vip, nil)
-				got := shapeOf(t, generate(t, old, w, "m", "client", Meta{}, "zone-a"))
-				want := shapeOf(t, generate(t, NewGenerator(all.Effects()), w, "m", "client", Meta{}, "zone-a"))
+				s.world(t, vip, nil)
+				w = live.take(s.resources)
+				got := shapeOf(t, generateBy(t, old, book, w))
+				want := shapeOf(t, generateBy(t, NewGenerator(all.Effects()), newRulebook(all.Kinds(), "zone-a"), w))
 				if diff := gocmp.Diff(want, got); diff != "" {
 					t.Errorf("%s: (-new generator +old one):\n%s", c.name, diff)
 				}
@@ -92,8 +101,74 @@ func TestRoutesFollowTheMesh(t *testing.T) {
 				}
 				before = got
 			}
+			if len(old.routings.young) == 0 || len(old.listenersOf.young) == 0 || len(old.clustersOf.young) == 0 {
+				t.Error("nothing was remembered")
+			}
 		})
 	}
+}
+
+func generateBy(t *testing.T, g *Generator, book *rulebook, w *topology.World) *Snapshot {
+	t.Helper()
+	m := w.Meshes["m"]
+	rules, err := book.rules(w, m, m.Dataplane("client"), false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	snap, err := g.Generate(Input{Mesh: m, Dataplane: m.Dataplane("client"), Zone: "zone-a", Rules: rules})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return snap
+}
+
+// livePicture is a topology that follows a store, so that pictures share what did not change.
+type livePicture struct {
+	t       *testing.T
+	store   store.Store
+	tracker *topology.Tracker
+	changes chan topology.Change
+	stored  map[*resource.Resource]bool
+}
+
+func follow(t *testing.T) *livePicture {
+	t.Helper()
+	l := &livePicture{t: t, store: memory.Open(resource.NewRegistry(all.Descriptors()...)), changes: make(chan topology.Change, 100), stored: map[*resource.Resource]bool{}}
+	l.tracker = topology.New(topology.Config{Store: l.store, Zone: "zone-a"})
+	l.tracker.Subscribe(func(c topology.Change) { l.changes <- c })
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error)
+	go func() { done <- l.tracker.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		l.store.Close()
+	})
+	return l
+}
+
+// take stores what is not stored yet and waits for the picture of it.
+func (l *livePicture) take(resources []*resource.Resource) *topology.World {
+	l.t.Helper()
+	last := uint64(0)
+	for _, r := range resources {
+		if l.stored[r] {
+			continue
+		}
+		out, err := l.store.Commit(l.t.Context(), store.Op{Action: store.Upsert, Resource: r})
+		if err != nil {
+			l.t.Fatal(err)
+		}
+		l.stored[r], last = true, out[0].Version
+	}
+	for c := range l.changes {
+		if c.World.Revision >= last {
+			return c.World
+		}
+	}
+	return nil
 }
 
 // A name that belongs to the proxy, or to a service object, does not lead to a kuma.io/service of that name.
@@ -115,8 +190,11 @@ func TestForeignNames(t *testing.T) {
 				{Port: 80, Tags: map[string]string{resource.TagService: name, resource.TagProtocol: "http"}},
 			}}},
 		})
-		w := topology.Build("zone-a", s.resources...)
+		w := s.world(t, func(_ int, service string) string { return map[string]string{"a": "241.0.0.1"}[service] }, nil)
 		snap := generate(t, NewGenerator(all.Effects()), w, "m", "client", Meta{AdminPort: 9901}, "zone-a")
+		if snap.Resources(TypeListener)["outbound:241.0.0.1:80"] == nil {
+			t.Fatal("the route is not in force")
+		}
 		if r := snap.Resources(TypeEndpoint)[name]; r != nil {
 			t.Errorf("a route leads to endpoints that call themselves %s", name)
 		}

@@ -146,7 +146,9 @@ func (s *Snapshot) get(typeURL string) *set {
 
 // builder collects the resources of a snapshot.
 type builder struct {
-	types    map[string]map[string]*Resource
+	types map[string]map[string]*Resource
+	// expected is about how many resources of a type will come.
+	expected int
 	backends []backendRef
 	// warnings and patchWarnings as in Snapshot.
 	warnings      []string
@@ -161,7 +163,7 @@ func (b *builder) add(typeURL string, r *Resource) {
 		b.types = map[string]map[string]*Resource{}
 	}
 	if b.types[typeURL] == nil {
-		b.types[typeURL] = map[string]*Resource{}
+		b.types[typeURL] = make(map[string]*Resource, b.expected)
 	}
 	b.types[typeURL][r.Name] = r
 }
