@@ -10,7 +10,7 @@ import (
 // DeltaAggregatedResources serves the incremental protocol.
 func (s *Server) DeltaAggregatedResources(ss discoveryv3.AggregatedDiscoveryService_DeltaAggregatedResourcesServer) error {
 	return serve(ss.Context(), s, ss.Recv, func(st *stream) protocol[*discoveryv3.DeltaDiscoveryRequest] {
-		return &delta{stream: st, send: ss.Send, subs: map[string]*deltaSub{}, open: map[string]bool{}}
+		return &delta{stream: st, send: ss.Send, subs: map[string]*deltaSub{}, open: map[string][]string{}}
 	})
 }
 
@@ -18,7 +18,8 @@ type delta struct {
 	*stream
 	send func(*discoveryv3.DeltaDiscoveryResponse) error
 	subs map[string]*deltaSub
-	open map[string]bool // nonces that wait for an answer
+	// open are the nonces that wait for an answer, with the names of the resources.
+	open map[string][]string
 }
 
 // maxOpen bounds the responses whose answers are waited for.
@@ -43,9 +44,9 @@ func (p *delta) request(r *discoveryv3.DeltaDiscoveryRequest) {
 	if !served(r.TypeUrl) {
 		return
 	}
-	if p.open[r.ResponseNonce] {
+	if names, ok := p.open[r.ResponseNonce]; ok {
 		delete(p.open, r.ResponseNonce)
-		p.answered(r.TypeUrl, r.ErrorDetail)
+		p.answered(r.TypeUrl, names, false, r.ErrorDetail)
 	}
 	sub := p.subs[r.TypeUrl]
 	first := sub == nil
@@ -137,7 +138,7 @@ func (p *delta) respond(typeURL string, set *set, changed, removed []string, alw
 	if len(p.open) >= maxOpen {
 		clear(p.open) // a peer that never answers
 	}
-	p.open[resp.Nonce] = true
+	p.open[resp.Nonce] = slices.Concat(changed, removed)
 	p.sub.Sent(typeURL)
 	sub.silent = false
 	for _, n := range changed {

@@ -39,39 +39,46 @@ func (s *Server) Rules(mesh, name string, shadow bool) ([]*policy.Rules, error) 
 }
 
 // warnOfPatches adds to the rules of kinds that patch, which need not make sense to Envoy, what was left out and what Envoy
-// refuses; other kinds have no such warnings (contract policies.md §4.8).
+// refuses because of them; other kinds have no such warnings (contract policies.md §4.8).
 func (s *Server) warnOfPatches(out []*policy.Rules, m *topology.Mesh, dp *topology.Dataplane, rules map[resource.Kind]*policy.Rules) {
 	for _, e := range s.generator.effects {
 		i := slices.IndexFunc(out, func(r *policy.Rules) bool { return r.Kind == e.Kind })
 		if e.Patch == nil || i < 0 || !effect.Effective(out[i]) {
 			continue
 		}
-		snap, refused := s.told(topology.ProxyID{Mesh: m.Name, Name: dp.Name})
+		snap, told := s.told(m, dp)
 		if snap == nil {
 			var err error
 			if snap, err = s.generator.Generate(inspected(m, dp, s.cfg.Zone, rules)); err != nil {
-				refused = append(refused, err.Error())
+				told = append(told, err.Error())
 				snap = &Snapshot{}
 			}
 		}
 		r := *out[i] // rules are shared
-		r.Warnings = slices.Concat(r.Warnings, snap.patchWarnings[e.Kind], refused)
+		r.Warnings = slices.Concat(r.Warnings, snap.patchWarnings[e.Kind], told)
 		out[i] = &r
 	}
 }
 
-// told returns what a connected proxy is told and what it said to refuse of it; nil when it is not connected.
-func (s *Server) told(id topology.ProxyID) (snap *Snapshot, refused []string) {
+// told returns what a connected proxy is told and which of it Envoy refuses because of policies that patch; nil when it is
+// not connected.
+func (s *Server) told(m *topology.Mesh, dp *topology.Dataplane) (snap *Snapshot, refused []string) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	p := s.proxies[id]
+	p := s.proxies[topology.ProxyID{Mesh: m.Name, Name: dp.Name}]
+	s.mu.Unlock()
 	if p == nil {
 		return nil, nil
 	}
-	for st := range p.streams {
-		refused = append(refused, st.refusals()...)
+	// It has been found a moment ago; who is gone has no rules either.
+	status, _ := s.Status(m.Name, dp.Name, &resource.Key{})
+	if status == nil {
+		return nil, nil
 	}
-	slices.Sort(refused)
+	for _, r := range status.Refusals {
+		if len(r.Policies) > 0 {
+			refused = append(refused, fmt.Sprintf("Envoy refuses a %s and keeps the one it has: %s", r.Kind(), r.Reason))
+		}
+	}
 	return p.snap.Load(), slices.Compact(refused)
 }
 
@@ -145,44 +152,4 @@ func (s *Server) find(mesh, name string) (*topology.World, *topology.Mesh, *topo
 		}
 	}
 	return nil, nil, nil, fmt.Errorf("inspect proxy %s.%s: %w", mesh, name, ErrUnknownProxy)
-}
-
-// ErrNotConnected means that the proxy has no stream to this control plane.
-var ErrNotConnected = errors.New("the proxy is not connected")
-
-// AdminEndpoint is where the admin interface of an Envoy is reached.
-type AdminEndpoint struct {
-	Address string
-	Port    uint32
-	// Secure says that the listener of contract controlplane.md §3.3 is in front of it; without it, Envoy itself listens
-	// there, in clear.
-	Secure bool
-}
-
-// AdminEndpoint returns where the admin interface of a connected proxy is reached. The error is ErrUnknownProxy,
-// ErrNotConnected, or says that the proxy has none.
-func (s *Server) AdminEndpoint(mesh, name string) (AdminEndpoint, error) {
-	_, _, dp, err := s.find(mesh, name)
-	if err != nil {
-		return AdminEndpoint{}, err
-	}
-	s.mu.Lock()
-	p := s.proxies[topology.ProxyID{Mesh: mesh, Name: name}]
-	var meta Meta
-	if p != nil {
-		meta = p.meta
-	}
-	s.mu.Unlock()
-	switch {
-	case p == nil:
-		return AdminEndpoint{}, fmt.Errorf("reach envoy of %s.%s: %w", mesh, name, ErrNotConnected)
-	case meta.AdminPort == 0 || dp.Spec.Networking == nil:
-		return AdminEndpoint{}, fmt.Errorf("reach envoy of %s.%s: its admin interface is off", mesh, name)
-	}
-	local, err := adminAddress(meta.AdminAddress)
-	if err != nil {
-		return AdminEndpoint{}, fmt.Errorf("reach envoy of %s.%s: %w", mesh, name, err)
-	}
-	address := dp.Spec.Networking.Address
-	return AdminEndpoint{Address: address, Port: meta.AdminPort, Secure: address != local}, nil
 }

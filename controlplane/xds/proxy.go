@@ -31,12 +31,13 @@ type proxy struct {
 	queued  bool // in the queue or with a worker
 	gone    bool // no stream is left
 	timer   *time.Timer
+	// failure is the text of the last error, "" when there was none. Only the worker changes it, who logs it once and not
+	// at every change.
+	failure string
 
 	// Of the one worker that has the proxy:
 	retry time.Duration
-	// failure is the text of the last error, so that an error is logged once and not at every change.
-	failure string
-	// warned is the text of the last warnings, for the same reason.
+	// warned is the text of the last warnings, so that they are logged once.
 	warned string
 }
 
@@ -106,12 +107,15 @@ func (s *Server) make(ctx context.Context, p *proxy, scope topology.Scope, meta 
 			s.log.Error("could not make the configuration of a proxy, which keeps what it has",
 				"mesh", p.id.Mesh, "proxy", p.id.Name, "error", err)
 		}
-		p.failure = err.Error()
+		s.failed(p, err.Error())
 		p.retry = min(max(s.firstRetry, 2*p.retry), lastRetry)
 		s.later(p, p.retry)
 		return
 	}
-	p.failure, p.retry = "", 0
+	p.retry = 0
+	if p.failure != "" {
+		s.failed(p, "")
+	}
 	if !renew.IsZero() {
 		s.later(p, max(time.Until(renew), s.firstRetry))
 	}
@@ -130,6 +134,12 @@ func (s *Server) make(ctx context.Context, p *proxy, scope topology.Scope, meta 
 	for st := range p.streams {
 		st.notify()
 	}
+}
+
+func (s *Server) failed(p *proxy, text string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p.failure = text
 }
 
 // guard turns a panic into an error: what one proxy's policies do to our code must not end the others' service.

@@ -29,6 +29,8 @@ type sotwSub struct {
 	// version is what the peer has: a hash of the resources that it asked for, so that it stays good over a reconnect.
 	version string
 	nonce   string
+	// sent are the names of the last response.
+	sent []string
 	// force: send even if the version is the same, because the peer asks for more names.
 	force bool
 }
@@ -50,7 +52,7 @@ func (p *sotw) request(r *discoveryv3.DiscoveryRequest) {
 		return // an answer to something that was overtaken
 	}
 	if !first && sub.nonce != "" {
-		p.answered(r.TypeUrl, r.ErrorDetail)
+		p.answered(r.TypeUrl, sub.sent, true, r.ErrorDetail)
 	}
 	names := slices.Compact(slices.Sorted(slices.Values(r.ResourceNames)))
 	if len(names) > 0 {
@@ -92,7 +94,7 @@ func (p *sotw) push(snap *Snapshot) error {
 		if err := p.send(resp); err != nil {
 			return err
 		}
-		sub.version, sub.nonce, sub.force = version, resp.Nonce, false
+		sub.version, sub.nonce, sub.sent, sub.force = version, resp.Nonce, names, false
 		p.sub.Sent(typeURL)
 	}
 	return nil

@@ -8,8 +8,6 @@ import (
 	"io"
 	"log/slog"
 	"strconv"
-	"strings"
-	"sync"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	"google.golang.org/genproto/googleapis/rpc/status"
@@ -20,7 +18,7 @@ import (
 	"github.com/kuma-dp/kuma-dp/controlplane/topology"
 )
 
-// stream is one ADS stream of either protocol. Everything but notify and refusals belongs to the goroutine of serve.
+// stream is one ADS stream of either protocol. Everything but notify and refused belongs to the goroutine of serve.
 type stream struct {
 	id      topology.ProxyID
 	nodeID  string
@@ -29,10 +27,7 @@ type stream struct {
 	log     *slog.Logger
 	sub     Subscription
 	nonce   uint64
-
-	mu sync.Mutex
-	// refused is why the newest response of a type was refused, for types where it was.
-	refused map[string]string
+	refused refusals
 }
 
 func (st *stream) notify() {
@@ -47,44 +42,18 @@ func (st *stream) nextNonce() string {
 	return strconv.FormatUint(st.nonce, 16)
 }
 
-// answered counts the answer to a response and tells whether it was a refusal. A refused version is not sent again: only
-// new content is (contract agent.md §5 leaves it to us how to back off).
-func (st *stream) answered(typeURL string, detail *status.Status) {
+// answered counts the answer to a response with the named resources, with whole all of the type. A refused version is not
+// sent again: only new content is (contract agent.md §5 leaves it to us how to back off).
+func (st *stream) answered(typeURL string, names []string, whole bool, detail *status.Status) {
 	if detail == nil {
-		st.remember(typeURL, "")
+		st.refused.settle(typeURL, names, whole, "")
 		st.sub.Acknowledged(typeURL)
 		return
 	}
 	reason := fmt.Sprintf("%.2000s", cmp.Or(detail.GetMessage(), "no reason given"))
-	st.remember(typeURL, reason)
+	st.refused.settle(typeURL, names, whole, reason)
 	st.sub.Rejected(typeURL)
 	st.log.Warn("proxy refused its configuration", "mesh", st.id.Mesh, "proxy", st.id.Name, "type", typeURL, "detail", reason)
-}
-
-// remember keeps why the newest response of a type was refused, "" for not at all.
-func (st *stream) remember(typeURL, reason string) {
-	st.mu.Lock()
-	defer st.mu.Unlock()
-	if reason == "" {
-		delete(st.refused, typeURL)
-		return
-	}
-	if st.refused == nil {
-		st.refused = map[string]string{}
-	}
-	st.refused[typeURL] = reason
-}
-
-// refusals says what the proxy refuses and why. It is safe for concurrent use.
-func (st *stream) refusals() []string {
-	st.mu.Lock()
-	defer st.mu.Unlock()
-	var out []string
-	for typeURL, reason := range st.refused {
-		kind := typeURL[strings.LastIndexByte(typeURL, '.')+1:]
-		out = append(out, fmt.Sprintf("Envoy refuses a %s and keeps the one it has: %s", kind, reason))
-	}
-	return out
 }
 
 // request is what the two protocols' requests have in common.
