@@ -180,6 +180,9 @@ func (a *Agent) buildRelay(p *parts, boot *relay.Bootstrap, socketPath string) e
 		SocketPath: socketPath, Upstream: p.upstream, Token: token, IdentitySecret: a.identitySecret(),
 		IdentityWanted: func() { p.identity.Wanted() }, Observability: p.metrics.Configure, Log: a.log.With("component", "relay"),
 	}
+	// The time that a change of listeners may wait for clusters, and a second for Envoy to take it, come on top.
+	cfg.Grace = time.Duration(a.cfg.Dataplane.DrainTime) + relay.LongestWarming + time.Second
+	cfg.Warming = func(ctx context.Context) (int, error) { return p.envoy.WarmingClusters(ctx) }
 	if p.resolver != nil {
 		cfg.DNS = func(records []relay.DNSRecord) { p.resolver.SetTable(table(records)) }
 	}

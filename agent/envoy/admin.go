@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -64,4 +65,22 @@ func (a *adminClient) post(ctx context.Context, path string) error {
 		return fmt.Errorf("call envoy admin %s: status %d: %s", path, status, body)
 	}
 	return nil
+}
+
+// warmingStat is the gauge of clusters that Envoy was given and does not use yet.
+const warmingStat = "cluster_manager.warming_clusters"
+
+// WarmingClusters is how many clusters Envoy was given and does not use yet, for want of endpoints, of a first health check
+// or of an address for a name.
+func (p *Process) WarmingClusters(ctx context.Context) (int, error) {
+	status, body, err := p.admin.call(ctx, http.MethodGet, "/stats?filter=^"+warmingStat+"$")
+	if err != nil {
+		return 0, err
+	}
+	value, found := strings.CutPrefix(body, warmingStat+":")
+	n, err := strconv.Atoi(strings.TrimSpace(value))
+	if status != http.StatusOK || !found || err != nil {
+		return 0, fmt.Errorf("ask envoy for warming clusters: status %d: %.100s", status, body)
+	}
+	return n, nil
 }

@@ -21,12 +21,39 @@ func TestRealEnvoy(t *testing.T) {
 	}
 	dir := t.TempDir()
 	admin := filepath.Join(dir, "admin.sock")
+	clusters := filepath.Join(dir, "clusters.yaml")
+	writeClusters := func(resources string) { // by moving, which Envoy watches for
+		if err := errors.Join(os.WriteFile(clusters+".new", []byte("resources: "+resources), 0o600), os.Rename(clusters+".new", clusters)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	writeClusters("[]")
 	const drainTime = 200 * time.Millisecond
 	r := startProcess(t, Config{
 		Binary: binary, BootstrapPath: filepath.Join(dir, "bootstrap.yaml"), Admin: admin, Concurrency: 1, LogLevel: "warning", DrainTime: drainTime,
-		Bootstrap: fmt.Appendf(nil, "node: {id: test, cluster: test}\nadmin: {address: {pipe: {path: %q, mode: 384}}}\n", admin),
+		// The endpoints of this cluster never come, so that it never gets warm.
+		Bootstrap: fmt.Appendf(nil, `node: {id: test, cluster: test}
+admin: {address: {pipe: {path: %q, mode: 384}}}
+dynamic_resources: {cds_config: {path_config_source: {path: %q}}}
+static_resources: {clusters: [{name: nowhere, connect_timeout: 1s, typed_extension_protocol_options: {envoy.extensions.upstreams.http.v3.HttpProtocolOptions: {
+  "@type": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions, explicit_http_config: {http2_protocol_options: {}}}}}]}
+`, admin, clusters),
 	}, nil)
 	r.ready(t)
+	if n, err := r.WarmingClusters(t.Context()); n != 0 || err != nil {
+		t.Errorf("%d clusters are warming, %v; want none", n, err)
+	}
+	writeClusters(`[{"@type": type.googleapis.com/envoy.config.cluster.v3.Cluster, name: cold, type: EDS, connect_timeout: 1s, eds_cluster_config: {eds_config: {
+  resource_api_version: V3, initial_fetch_timeout: 0s, api_config_source: {api_type: GRPC, transport_api_version: V3, grpc_services: {envoy_grpc: {cluster_name: nowhere}}}}}}]`)
+	for deadline := time.Now().Add(10 * time.Second); ; <-time.After(time.Millisecond) {
+		n, err := r.WarmingClusters(t.Context())
+		if n == 1 && err == nil {
+			break
+		}
+		if err != nil || time.Now().After(deadline) {
+			t.Fatalf("%d clusters are warming, %v; want the one without endpoints", n, err)
+		}
+	}
 	if err := r.DrainInbound(t.Context()); err != nil {
 		t.Error(err)
 	}

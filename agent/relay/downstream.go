@@ -58,6 +58,7 @@ func (r *Relay) ads(stream grpc.ServerStream) error {
 	for _, s := range r.subs {
 		s.newStream()
 	}
+	r.warmed()
 	r.mu.Unlock()
 	defer func() {
 		r.mu.Lock()
@@ -129,10 +130,12 @@ func (r *Relay) fromEnvoy(e *envoyStream, q *deltaRequest) error {
 	first := !e.seen[s.typeURL]
 	e.seen[s.typeURL] = true
 	changed := s.request(q, first)
+	var answered *delivery
 	if s.inflight != nil && q.nonce == s.inflight.nonce {
 		if detail := q.detail; detail != nil {
 			r.log.Warn("envoy refused configuration", "type", s.typeURL, "reason", detail.GetMessage())
 		}
+		answered = s.inflight
 		if owed := s.settle(q.detail); owed != "" {
 			r.settleUpstream(s, owed)
 		}
@@ -144,6 +147,7 @@ func (r *Relay) fromEnvoy(e *envoyStream, q *deltaRequest) error {
 		r.ask(s)
 	}
 	r.flush(s)
+	r.noteWarm(s, q, answered)
 	return nil
 }
 

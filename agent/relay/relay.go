@@ -59,6 +59,12 @@ type Config struct {
 	// Observability gets what the control plane says about metrics, JSON, each time it is another; nil when it says nothing
 	// any more. It must not block, nor change the bytes. May be nil.
 	Observability func(body []byte)
+	// Grace is how much longer than the control plane Envoy keeps a cluster: its drain time and a little more, for
+	// connections of a changed listener may lead to it (transition.go). 0 takes clusters away at once.
+	Grace time.Duration
+	// Warming asks Envoy how many of its clusters are not ready yet; nil when it cannot be asked. It may be called before
+	// Envoy answers.
+	Warming func(context.Context) (int, error)
 	// MinBackoff and MaxBackoff bound the jittered wait between attempts to reach the control plane; default 500 ms, 10 s.
 	MinBackoff, MaxBackoff time.Duration
 	// Log is where changes of the connection and refused configuration are told; nil is silent.
@@ -71,6 +77,7 @@ type Relay struct {
 	log *slog.Logger
 
 	nodeKnown chan struct{} // closed once Envoy has introduced itself
+	question  chan struct{} // holds a token when Envoy is to be asked whether its clusters are warm
 
 	mu       sync.Mutex
 	node     []byte // as Envoy sent it; nil before that
@@ -87,6 +94,8 @@ type Relay struct {
 	silence  [2]*time.Timer // for names, for wildcards
 	identity identityMode
 	dns      dnsState
+	warming  warming
+	leaving  leaving
 	observed string // version of the listener that Observability was told of
 	serial   uint64
 }
@@ -138,7 +147,21 @@ func New(cfg Config) (*Relay, error) {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	return &Relay{cfg: cfg, log: log, nodeKnown: make(chan struct{}), subs: map[string]*subscription{}}, nil
+	r := &Relay{cfg: cfg, log: log, nodeKnown: make(chan struct{}), question: make(chan struct{}, 1), subs: map[string]*subscription{}}
+	r.warming = warming{endpoints: map[string]struct{}{}, limit: stopped(func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.warmed()
+	})}
+	r.leaving = leaving{until: map[string]time.Time{}, next: stopped(r.takeAway)}
+	return r, nil
+}
+
+// stopped is a timer that does not run yet.
+func stopped(f func()) *time.Timer {
+	t := time.AfterFunc(time.Hour, f)
+	t.Stop()
+	return t
 }
 
 // Run serves Envoy and follows the control plane until ctx ends. It fails only when the socket cannot be had; the loss
@@ -150,7 +173,7 @@ func (r *Relay) Run(ctx context.Context) error {
 	}
 	defer func() {
 		r.mu.Lock()
-		for _, t := range r.silence {
+		for _, t := range append(r.silence[:], r.warming.limit, r.leaving.next) {
 			if t != nil {
 				t.Stop()
 			}
@@ -159,7 +182,8 @@ func (r *Relay) Run(ctx context.Context) error {
 	}()
 	return group.Run(ctx,
 		group.Member{Name: "envoy side", Run: func(ctx context.Context) error { return r.serve(ctx, listener) }},
-		group.Member{Name: "control plane side", Run: r.follow})
+		group.Member{Name: "control plane side", Run: r.follow},
+		group.Member{Name: "questions to envoy", Run: r.askWarming})
 }
 
 // sub returns the state of a type, made when first needed. The caller holds the lock.
@@ -167,6 +191,9 @@ func (r *Relay) sub(typeURL string) *subscription {
 	s, ok := r.subs[typeURL]
 	if !ok {
 		s = newSubscription(typeURL)
+		if typeURL == clusterType && r.cfg.Grace > 0 {
+			s.keeps = r.keeps
+		}
 		r.subs[typeURL] = s
 		r.order = append(r.order, typeURL)
 	}
@@ -176,7 +203,7 @@ func (r *Relay) sub(typeURL string) *subscription {
 // flush brings Envoy up to date about one type, if nothing is on its way to it already, and settles what the control
 // plane is owed when Envoy need not be asked. The caller holds the lock.
 func (r *Relay) flush(s *subscription) {
-	if r.envoy == nil || s.inflight != nil {
+	if r.envoy == nil || s.inflight != nil || r.waits(s) {
 		return
 	}
 	answer := s.next()
@@ -188,6 +215,12 @@ func (r *Relay) flush(s *subscription) {
 		return
 	}
 	r.serial++
+	if s.typeURL == clusterType {
+		r.newClusters(s, answer)
+		for _, name := range answer.removed {
+			delete(r.leaving.until, name)
+		}
+	}
 	s.deliver(answer, strconv.FormatUint(r.serial, 16))
 	r.envoy.out.put(answer)
 	if s.typeURL == clusterType {

@@ -42,6 +42,7 @@ const absent = ""
 type delivery struct {
 	nonce    string
 	versions map[string]string // what it carried
+	removed  []string          // what it took away
 	owed     string            // the control plane's nonce to answer when Envoy has answered
 }
 
@@ -57,6 +58,9 @@ type subscription struct {
 	have     map[string]held
 	answered bool                // the control plane has said something about the wildcard
 	missing  map[string]struct{} // names about which the control plane keeps silent: as good as absent
+
+	// keeps says whether Envoy keeps a resource that is no more for a while; nil for those that go at once.
+	keeps func(name string) bool
 
 	// What Envoy has been given on its present stream, by version.
 	given    map[string]string
@@ -118,7 +122,7 @@ func (s *subscription) next() *deltaResponse {
 		}
 	}
 	for name, version := range s.given {
-		if _, ok := s.have[name]; !ok && version != absent {
+		if _, ok := s.have[name]; !ok && version != absent && (s.keeps == nil || !s.keeps(name)) {
 			answer.removed = append(answer.removed, name)
 		}
 	}
@@ -140,7 +144,7 @@ func (s *subscription) next() *deltaResponse {
 // deliver notes that an answer is on its way to Envoy.
 func (s *subscription) deliver(answer *deltaResponse, nonce string) {
 	answer.nonce = nonce
-	d := &delivery{nonce: nonce, versions: map[string]string{}, owed: s.owed}
+	d := &delivery{nonce: nonce, versions: map[string]string{}, removed: answer.removed, owed: s.owed}
 	for _, r := range answer.resources {
 		s.given[r.name], d.versions[r.name] = r.version, r.version
 	}

@@ -214,6 +214,9 @@ func (r *Relay) put(s *subscription, name string, resource held) error {
 	if s.typeURL == secretType && name == r.cfg.IdentitySecret && r.identity != identityUpstream {
 		return nil // the local key is better
 	}
+	if s.typeURL == clusterType {
+		delete(r.leaving.until, name)
+	}
 	delete(s.missing, name)
 	s.have[name] = resource
 	return nil
