@@ -89,7 +89,7 @@ func BuildFrom(kind Kind, dp *resource.Resource, matched []*Match) (*Rules, erro
 	var many error
 	if spec, ok := dp.Spec.(*resource.Dataplane); ok && spec.Networking != nil {
 		b := fromBuilder{kind: kind, matched: matched, from: map[string]clientRules{}, to: map[string][]SubsetRule{}}
-		if err := b.inbounds(rules, spec.Networking.Inbound); err != nil {
+		if err := b.inbounds(rules, spec.Networking); err != nil {
 			return nil, fmt.Errorf("build from rules of %s for %s: %w", kind.Descriptor.Kind, dp.Key, err)
 		}
 		if err := b.listeners(rules); err != nil {
@@ -128,9 +128,24 @@ type fromBuilder struct {
 	many error
 }
 
-func (b *fromBuilder) inbounds(r *Rules, inbounds []*resource.Inbound) error {
-	for _, in := range inbounds {
-		by := b.selecting(func(m *Match) bool { return slices.Contains(m.Inbounds, in) })
+// inbounds gives every listener of the sidecar its rules. Inbounds on one address and port are one listener, on which a
+// policy acts that selects any of them.
+func (b *fromBuilder) inbounds(r *Rules, n *resource.Networking) error {
+	var places [][]*resource.Inbound
+	for _, in := range n.Inbound {
+		same := func(p []*resource.Inbound) bool {
+			return p[0].Port == in.Port && cmp.Or(p[0].Address, n.Address) == cmp.Or(in.Address, n.Address)
+		}
+		if i := slices.IndexFunc(places, same); i >= 0 {
+			places[i] = append(places[i], in)
+		} else {
+			places = append(places, []*resource.Inbound{in})
+		}
+	}
+	for _, place := range places {
+		by := b.selecting(func(m *Match) bool {
+			return slices.ContainsFunc(m.Inbounds, func(in *resource.Inbound) bool { return slices.Contains(place, in) })
+		})
 		if len(by) == 0 {
 			continue
 		}
@@ -138,7 +153,8 @@ func (b *fromBuilder) inbounds(r *Rules, inbounds []*resource.Inbound) error {
 		if err != nil {
 			return err
 		}
-		r.From = append(r.From, InboundRules{Inbound: in, Rules: rules.rules, Exact: rules.exact})
+		last := len(place) - 1 // whose listener it is (contract effects-security.md §1.2)
+		r.From = append(r.From, InboundRules{Inbound: place[last], Rules: rules.rules, Exact: rules.exact, others: place[:last]})
 	}
 	return nil
 }

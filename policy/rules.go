@@ -56,6 +56,14 @@ type InboundRules struct {
 	// matches a client is always the merge of all items that select the client. It is nil where Rules are exact, and empty
 	// where the rules are too many: then nobody may be let in.
 	Exact []SubsetRule
+
+	// others are the inbounds before it on the same address and port.
+	others []*resource.Inbound
+}
+
+// Of tells whether the rules are those of an inbound.
+func (r *InboundRules) Of(in *resource.Inbound) bool {
+	return r.Inbound == in || slices.Contains(r.others, in)
 }
 
 // ListenerRules are those of one listener of a builtin gateway.
@@ -109,7 +117,7 @@ func (r *Rules) ForInbound(in *resource.Inbound) ([]SubsetRule, bool) {
 		return nil, false
 	}
 	for _, f := range r.From {
-		if f.Inbound == in {
+		if f.Of(in) {
 			return f.Rules, true
 		}
 	}
@@ -123,7 +131,7 @@ func (r *Rules) Enforced(in *resource.Inbound) []SubsetRule {
 	}
 	for _, f := range r.From {
 		switch {
-		case f.Inbound != in:
+		case !f.Of(in):
 		case f.Exact != nil:
 			return f.Exact
 		default:

@@ -107,7 +107,7 @@ func (f *fingerprints) inbound(in *resource.Inbound) string {
 	for _, e := range f.effects {
 		if rules := f.rules[e.Kind]; rules != nil {
 			for _, r := range rules.From {
-				if r.Inbound == in {
+				if r.Of(in) {
 					parts = append(parts, f.subsets(r.Rules), bit(r.Exact != nil), f.subsets(r.Exact))
 				}
 			}
