@@ -23,6 +23,8 @@ type Outbound struct {
 	// Service and Section look the outbound up in rules.
 	Service resource.Key
 	Section string
+	// Name is the display name of the service: in another zone, what its people call it.
+	Name string
 	// LegacyService is the value of kuma.io/service of an outbound by tags, which has no Service; empty otherwise.
 	LegacyService string
 	// Protocol is the port's appProtocol, which decides about listeners (contract effects-routing.md §1.2).
@@ -72,7 +74,7 @@ func Destination(service *resource.Resource, port uint32) string {
 // effects-routing.md §2.2).
 func NewOutbound(env Env, address string, listenPort uint32, service *resource.Resource, port resource.ServicePort) *Outbound {
 	out := &Outbound{
-		Service: service.Key, Section: Section(port), Protocol: port.AppProtocol,
+		Service: service.Key, Section: Section(port), Name: service.DisplayName(), Protocol: port.AppProtocol,
 		Destination: Destination(service, port.Port),
 	}
 	out.Listener = &Listener{Listener: &listenerv3.Listener{

@@ -68,7 +68,7 @@ func Apply(p *effect.Proxy, r *policy.Rules) error {
 			if (out.LegacyService != "") != legacy {
 				continue
 			}
-			to := out.Service.Name
+			to := out.Name
 			if legacy {
 				to = out.LegacyService
 			}

@@ -129,6 +129,22 @@ func TestChains(t *testing.T) {
 	}
 }
 
+// TestDestination: a service of another zone is called as its people call it, not by its stored name.
+func TestDestination(t *testing.T) {
+	s := &resource.Resource{Meta: resource.Meta{
+		Key: resource.Key{Kind: resource.KindMeshService, Mesh: "m", Name: "back-x2v4"}, Labels: map[string]string{resource.LabelDisplayName: "back"},
+	}}
+	out := effect.NewOutbound(env(), "241.0.0.1", 80, s, resource.ServicePort{Port: 80, AppProtocol: effect.TCP})
+	conf := &Conf{Backends: []Backend{{Type: BackendFile, File: &File{Path: "/1", Format: &Format{Type: FormatPlain, Plain: new("to %KUMA_DESTINATION_SERVICE%")}}}}}
+	r := &policy.Rules{ToResources: []policy.ResourceRule{{Target: s.Key, Conf: []any{conf}}}}
+	if err := Apply(&effect.Proxy{Env: env(), Outbounds: []*effect.Outbound{out}}, r); err != nil {
+		t.Fatal(err)
+	}
+	if logs := out.Listener.Chains[0].TCPProxy().GetAccessLog(); len(logs) != 1 || !strings.Contains(string(logs[0].GetTypedConfig().Value), "to back\n") {
+		t.Errorf("logs are %v", logs)
+	}
+}
+
 func FuzzBody(f *testing.F) {
 	f.Add([]byte(`{"kvlistValue":{"values":[{"key":"%KUMA_MESH%","value":{"bytesValue":"YQ=="}}]}}`))
 	f.Add([]byte(`"x"`))
