@@ -1,6 +1,7 @@
 package effect
 
 import (
+	"fmt"
 	"testing"
 
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
@@ -131,6 +132,26 @@ func TestKafkaIsRendered(t *testing.T) {
 	}
 	if string(back.GetTypedConfig().Value) != "\n\x01x" {
 		t.Errorf("wire form is %q", back.GetTypedConfig().Value)
+	}
+}
+
+func TestPercent(t *testing.T) {
+	for in, want := range map[float64]string{
+		0:           "0/HUNDRED",
+		12:          "12/HUNDRED",
+		100:         "100/HUNDRED",
+		2.5:         "250/TEN_THOUSAND",
+		0.01:        "1/TEN_THOUSAND",
+		4.35:        "43500/MILLION", // 100 of it are 434.99999999999994
+		33.333:      "333330/MILLION",
+		0.0001:      "1/MILLION",
+		0.00001:     "0/MILLION",
+		99.99999999: "1000000/MILLION",
+	} {
+		p := Percent(in)
+		if got := fmt.Sprintf("%d/%s", p.Numerator, p.Denominator); got != want {
+			t.Errorf("%v%% is %s, want %s", in, got, want)
+		}
 	}
 }
 

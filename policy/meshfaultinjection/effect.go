@@ -2,7 +2,6 @@ package meshfaultinjection
 
 import (
 	"maps"
-	"math"
 	"regexp"
 	"slices"
 	"strings"
@@ -116,22 +115,12 @@ func (b *Bandwidth) kbps() (uint64, bool) {
 	return n, err == nil && n > 0
 }
 
-// percent picks the smallest denominator of Envoy's that fits.
 func percent(v resource.IntOrString) *typev3.FractionalPercent {
 	n, ok := policy.Decimal(v)
 	if !ok {
 		return &typev3.FractionalPercent{}
 	}
-	// Decimal fractions may be stored as slightly more or less than they are: compare after rounding to what is finest.
-	millionths := math.Round(n * 10_000)
-	switch {
-	case math.Mod(millionths, 10_000) == 0 && n == math.Trunc(n):
-		return &typev3.FractionalPercent{Numerator: uint32(n)}
-	case math.Mod(millionths, 100) == 0 && math.Abs(n*10_000-millionths) < 1e-6:
-		return &typev3.FractionalPercent{Numerator: uint32(millionths / 100), Denominator: typev3.FractionalPercent_TEN_THOUSAND}
-	default:
-		return &typev3.FractionalPercent{Numerator: uint32(millionths), Denominator: typev3.FractionalPercent_MILLION}
-	}
+	return effect.Percent(n)
 }
 
 // clients are matches of requests whose x-kuma-tags has all the tags that a rule wants, and not all of those that it does
@@ -165,11 +154,11 @@ func expression(tags map[string]string) string {
 	var b strings.Builder
 	b.WriteString(".*")
 	for _, k := range slices.Sorted(maps.Keys(tags)) {
-		value := tags[k]
-		if value == "*" {
-			value = ""
+		value := ""
+		if tags[k] != "*" {
+			value = "[^&]*" + regexp.QuoteMeta(tags[k]) + "[,&]"
 		}
-		b.WriteString("&" + k + "=[^&]*" + regexp.QuoteMeta(value) + "[,&].*")
+		b.WriteString("&" + k + "=" + value + ".*")
 	}
 	return b.String()
 }

@@ -1,14 +1,12 @@
 package meshhttproute
 
 import (
-	"math"
 	"slices"
 	"strings"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
-	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
 
 	"github.com/kuma-dp/kuma-dp/policy"
 	"github.com/kuma-dp/kuma-dp/policy/effect"
@@ -194,15 +192,5 @@ func fraction(percentage *resource.IntOrString) *corev3.RuntimeFractionalPercent
 		return nil
 	}
 	p, _ := policy.Decimal(*percentage)
-	out := &typev3.FractionalPercent{}
-	whole := func(n float64) bool { return math.Abs(n-math.Round(n)) < 1e-9 }
-	switch {
-	case whole(p):
-		out.Numerator = uint32(math.Round(p))
-	case whole(100 * p):
-		out.Numerator, out.Denominator = uint32(math.Round(100*p)), typev3.FractionalPercent_TEN_THOUSAND
-	default:
-		out.Numerator, out.Denominator = uint32(math.Round(10000*p)), typev3.FractionalPercent_MILLION
-	}
-	return &corev3.RuntimeFractionalPercent{DefaultValue: out}
+	return &corev3.RuntimeFractionalPercent{DefaultValue: effect.Percent(p)}
 }
