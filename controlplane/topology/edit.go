@@ -116,6 +116,7 @@ func (e *edit) dataplane(name string, next *resource.Resource) {
 	}
 	e.putDataplane(name, d)
 	e.staleLegacy(prev, d)
+	e.touchDirect(prev, d)
 	for service := range affected {
 		if e.setMember(service, name, d) {
 			e.drafts[service].stale = true

@@ -351,11 +351,6 @@ func (d *Dataplane) carriesService(name string) bool {
 func (e *edit) touchLegacyClients(name string) {
 	if scope := legacyDifference(e.old.LegacyService(name), e.mesh.LegacyService(name)); scope != 0 {
 		e.eachLegacyClient(name, func(client string) { e.touched[client] |= scope })
-		for _, n := range []string{name, everyService} {
-			for client := range e.ix.legacy.direct[n] {
-				e.touched[client] |= ScopeFull
-			}
-		}
 	}
 }
 

@@ -155,7 +155,7 @@ func digest(w *World, id ProxyID, endpoints bool) []string {
 		out = append(out, fmt.Sprint("outbound ", o.VIP, o.ListenPort, o.Service.Key, o.Port))
 	}
 	for _, e := range m.DirectEndpoints(d) {
-		out = append(out, fmt.Sprint("direct ", e.Address, e.Port))
+		out = append(out, fmt.Sprint("direct ", e))
 	}
 	legacy := map[string]bool{}
 	for _, o := range m.LegacyOutbounds(d) {

@@ -27,7 +27,7 @@ func (w *work) directAccess(outbounds []topology.Outbound, legacy []topology.Leg
 	}
 	found := false
 	for _, e := range w.in.Mesh.DirectEndpoints(w.in.Dataplane) {
-		place := effect.HostPort(e.Address, e.Port)
+		place := e.String()
 		if taken[place] {
 			continue
 		}
@@ -35,7 +35,7 @@ func (w *work) directAccess(outbounds []topology.Outbound, legacy []topology.Leg
 		name := directAccess + "_" + place
 		l := &effect.Listener{
 			Listener: &listenerv3.Listener{
-				Name: name, Address: effect.SocketAddress(e.Address, e.Port), TrafficDirection: corev3.TrafficDirection_OUTBOUND,
+				Name: name, Address: effect.SocketAddress(e.Addr().String(), uint32(e.Port())), TrafficDirection: corev3.TrafficDirection_OUTBOUND,
 				BindToPort: wrapperspb.Bool(false),
 			},
 			Chains: []*effect.Chain{{Filters: []*effect.Filter{{Name: effect.FilterTCPProxy, Config: &tcpv3.TcpProxy{
