@@ -3,6 +3,7 @@ package meshtrace
 import (
 	"cmp"
 	"encoding/json"
+	"net/netip"
 	"net/url"
 	"strconv"
 
@@ -156,9 +157,11 @@ func (z *Zipkin) backend() *backend {
 	}
 	cluster := effect.NewCollector(clusterPrefix+"zipkin", u.Hostname(), port, false)
 	if u.Scheme == "https" {
-		cluster.TLSMatches = []effect.TLSMatch{{
-			Name: u.Hostname(), TLS: &tlsv3.UpstreamTlsContext{Sni: u.Hostname(), AllowRenegotiation: true},
-		}}
+		tls := &tlsv3.UpstreamTlsContext{AllowRenegotiation: true}
+		if _, err := netip.ParseAddr(u.Hostname()); err != nil {
+			tls.Sni = u.Hostname() // an address is no server name
+		}
+		cluster.TLSMatches = []effect.TLSMatch{{Name: u.Hostname(), TLS: tls}}
 	}
 	config := &tracev3.ZipkinConfig{
 		CollectorCluster: cluster.Name, CollectorEndpoint: cmp.Or(u.Path, "/"), CollectorHostname: u.Host,

@@ -68,6 +68,18 @@ func TestWhere(t *testing.T) {
 	}
 }
 
+// TestSecuredCollector: what is encrypted names the server, but for one that has only an address.
+func TestSecuredCollector(t *testing.T) {
+	for url, want := range map[string]string{
+		"https://zipkin.example:9443/a": "zipkin.example", "https://10.0.0.7:9443/a": "", "https://[fd00::7]:9443/a": "",
+	} {
+		b := (&Zipkin{URL: url}).backend()
+		if len(b.cluster.TLSMatches) != 1 || b.cluster.TLSMatches[0].TLS.Sni != want {
+			t.Errorf("%s: %v, want the server name %q", url, b.cluster.TLSMatches, want)
+		}
+	}
+}
+
 func TestTracing(t *testing.T) {
 	const zipkin = `"provider":{"name":"envoy.tracers.zipkin","typedConfig":{"@type":"type.googleapis.com/envoy.config.trace.v3.ZipkinConfig",` +
 		`"collectorCluster":"meshtrace:zipkin","collectorEndpoint":"/","collectorHostname":"h:1","collectorEndpointVersion":"HTTP_JSON"}},"spawnUpstreamSpan":false`
