@@ -118,6 +118,14 @@ func TestLimitsFaultsAndPatches(t *testing.T) {
 		apply(t, s, examples[1])
 		awaitTook(web, true)
 		awaitTook(cart, false)
+		replaceApp(t, backend, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			_, _ = w.Write(make([]byte, 3<<10)) // an error is the client's going away
+		}))
+		apply(t, s, changed(t, examples[2], "1kbps", "1Gbps"))
+		awaitTook(web, false)
+		apply(t, s, examples[2])
+		awaitTook(web, true)
+		awaitTook(cart, false)
 		remove(t, s, "meshfaultinjection", "broken-for-web")
 		awaitTook(web, false)
 	})

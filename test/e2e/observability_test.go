@@ -3,28 +3,16 @@
 package e2e
 
 import (
-	"bufio"
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
-
-	commonv1 "go.opentelemetry.io/proto/otlp/common/v1"
-	logsv1 "go.opentelemetry.io/proto/otlp/logs/v1"
-	metricsv1 "go.opentelemetry.io/proto/otlp/metrics/v1"
-	tracev1 "go.opentelemetry.io/proto/otlp/trace/v1"
-	"google.golang.org/grpc"
-	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/types/known/emptypb"
 
 	"github.com/kuma-dp/kuma-dp/internal/netlab"
 	"github.com/kuma-dp/kuma-dp/test/scene"
@@ -77,13 +65,7 @@ func TestObservability(t *testing.T) {
 				t.Errorf("%s: a request of before the policy is logged", kind)
 			}
 		}
-		await(t, "the line in the file", func(context.Context) error {
-			text, err := os.ReadFile(file)
-			if err == nil && !slices.Contains(strings.Split(string(text), "\n"), `{"path":"/after","to":"backend"}`) {
-				err = fmt.Errorf("the file has %q", text)
-			}
-			return err
-		})
+		awaitLine(t, file, `{"path":"/after","to":"backend"}`)
 		apply(t, s, changed(t, example, "asks", "wants of"))
 		awaitConfig(t, web, "wants of", true)
 		ask("changed")
@@ -98,6 +80,36 @@ func TestObservability(t *testing.T) {
 		if sink.has("tcp", "web asks backend for /deleted") {
 			t.Error("a request is logged although the policy was gone")
 		}
+		acceptsAll(t, web, backend)
+	})
+
+	t.Run("access logs of what comes in", func(t *testing.T) {
+		file := filepath.Join(backend.WorkDir, "incoming.log")
+		example := changed(t, guideExamples(t, "meshaccesslog")[1], "/var/log/kuma/incoming.log", file)
+		apply(t, s, example)
+		awaitConfig(t, backend, "MeshAccessLog", false)
+		awaitConfig(t, backend, file, true)
+		renew()
+		ask("in")
+		awaitLine(t, file, "INBOUND backend /in 200")
+		apply(t, s, changed(t, example, "%KUMA_TRAFFIC_DIRECTION%", "%KUMA_MESH%"))
+		awaitConfig(t, backend, "default backend", true)
+		renew()
+		ask("in-other-words")
+		awaitLine(t, file, "default backend /in-other-words 200")
+		remove(t, s, "meshaccesslog", "incoming")
+		awaitConfig(t, backend, file, false)
+		renew()
+		ask("unlogged")
+		apply(t, s, example)
+		awaitConfig(t, backend, file, true)
+		renew()
+		ask("in-again")
+		awaitLine(t, file, "INBOUND backend /in-again 200")
+		if text, err := os.ReadFile(file); err != nil || strings.Contains(string(text), "/unlogged") {
+			t.Errorf("a request is logged although the policy was gone: %q, %v", text, err)
+		}
+		remove(t, s, "meshaccesslog", "incoming")
 		acceptsAll(t, web, backend)
 	})
 
@@ -166,8 +178,13 @@ func TestObservability(t *testing.T) {
 		renew()
 		ask("otlp")
 		sink.await(t, "otlp", "span of backend /otlp")
-		remove(t, s, "meshtrace", "backend")
+		apply(t, s, changed(t, examples[2], "datadog.example:8126", sink.at(sinkDatadog)))
 		awaitConfig(t, backend, "OpenTelemetryConfig", false)
+		renew()
+		ask("datadog")
+		sink.await(t, "datadog", "span of backend_INBOUND /datadog")
+		remove(t, s, "meshtrace", "backend")
+		awaitConfig(t, backend, "DatadogConfig", false)
 		renew()
 		ask("deleted")
 		apply(t, s, zipkin)
@@ -175,10 +192,23 @@ func TestObservability(t *testing.T) {
 		renew()
 		ask("again")
 		sink.await(t, "zipkin", "/again team=core user=nobody")
-		if sink.has("otlp", "span of backend /deleted") || sink.has("zipkin", "/deleted team=core user=nobody") {
+		if sink.has("otlp", "span of backend /deleted") || sink.has("datadog", "span of backend_INBOUND /deleted") ||
+			sink.has("zipkin", "/deleted team=core user=nobody") {
 			t.Error("a request has a span although the policy was gone")
 		}
 		acceptsAll(t, web, backend)
+	})
+}
+
+// awaitLine waits until a file has a line.
+func awaitLine(t *testing.T, file, line string) {
+	t.Helper()
+	await(t, "the line "+line, func(context.Context) error {
+		text, err := os.ReadFile(file)
+		if err == nil && !slices.Contains(strings.Split(string(text), "\n"), line) {
+			err = fmt.Errorf("the file has %q", text)
+		}
+		return err
 	})
 }
 
@@ -208,193 +238,4 @@ func serve(t *testing.T, host *netlab.Host, port int, handler http.Handler) {
 		_ = server.Close()
 		<-done
 	})
-}
-
-const (
-	sinkTCP    = 6000
-	sinkOTLP   = 4317
-	sinkZipkin = 9411
-)
-
-// sink is a host that takes logs, metrics and spans, and keeps a line for each.
-type sink struct {
-	host *netlab.Host
-
-	mu    sync.Mutex
-	lines map[string]map[string]bool
-}
-
-func newSink(t *testing.T, s *scene.Scene) *sink {
-	t.Helper()
-	host, err := s.Lab().AddHost("sink")
-	if err != nil {
-		t.Fatal(err)
-	}
-	out := &sink{host: host, lines: map[string]map[string]bool{"tcp": {}, "otlp": {}, "zipkin": {}}}
-	out.serveTCP(t)
-	out.serveOTLP(t)
-	serve(t, host, sinkZipkin, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		var spans []struct{ Tags map[string]string }
-		if err := json.NewDecoder(r.Body).Decode(&spans); err != nil || r.URL.Path != "/api/v2/spans" {
-			http.Error(w, "no spans", http.StatusBadRequest)
-			return
-		}
-		for _, span := range spans {
-			_, path, _ := strings.Cut(span.Tags["http.url"], ":8080")
-			out.add("zipkin", path+" team="+span.Tags["team"]+" user="+span.Tags["user"])
-		}
-		w.WriteHeader(http.StatusAccepted)
-	}))
-	return out
-}
-
-func (s *sink) at(port int) string { return fmt.Sprintf("%s:%d", s.host.Addr, port) }
-
-func (s *sink) add(kind, line string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.lines[kind][line] = true
-}
-
-func (s *sink) has(kind, line string) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.lines[kind][line]
-}
-
-func (s *sink) forget(kind string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	clear(s.lines[kind])
-}
-
-func (s *sink) await(t *testing.T, kind, line string) {
-	t.Helper()
-	await(t, kind+" to get "+line, func(context.Context) error {
-		if s.has(kind, line) {
-			return nil
-		}
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		return fmt.Errorf("there are %d lines, such as %.2000v", len(s.lines[kind]), s.lines[kind])
-	})
-}
-
-func (s *sink) serveTCP(t *testing.T) {
-	t.Helper()
-	l, err := s.host.Listen("tcp", fmt.Sprintf("0.0.0.0:%d", sinkTCP))
-	if err != nil {
-		t.Fatal(err)
-	}
-	var all sync.WaitGroup
-	c, cancel := context.WithCancel(t.Context())
-	all.Go(func() {
-		for {
-			conn, err := l.Accept()
-			if err != nil {
-				return
-			}
-			all.Go(func() {
-				defer conn.Close()
-				defer context.AfterFunc(c, func() { _ = conn.Close() })()
-				for lines := bufio.NewScanner(conn); lines.Scan(); {
-					s.add("tcp", lines.Text())
-				}
-			})
-		}
-	})
-	t.Cleanup(func() { cancel(); _ = l.Close(); all.Wait() })
-}
-
-// serveOTLP takes the three signals. A request of each is on the wire what the message that holds the same list is.
-func (s *sink) serveOTLP(t *testing.T) {
-	t.Helper()
-	l, err := s.host.Listen("tcp", net.JoinHostPort("0.0.0.0", fmt.Sprint(sinkOTLP)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	server := grpc.NewServer()
-	for name, take := range map[string]func(decode func(any) error) error{
-		"logs.v1.LogsService":       s.logs,
-		"metrics.v1.MetricsService": s.metrics,
-		"trace.v1.TraceService":     s.spans,
-	} {
-		server.RegisterService(&grpc.ServiceDesc{
-			ServiceName: "opentelemetry.proto.collector." + name, HandlerType: (*any)(nil),
-			Methods: []grpc.MethodDesc{{MethodName: "Export", Handler: func(_ any, _ context.Context, decode func(any) error, _ grpc.UnaryServerInterceptor) (any, error) {
-				return proto.Message(&emptypb.Empty{}), take(decode)
-			}}},
-		}, nil)
-	}
-	done := make(chan struct{})
-	go func() { defer close(done); _ = server.Serve(l) }() // ends with Stop
-	t.Cleanup(func() { server.Stop(); <-done })
-}
-
-func (s *sink) logs(decode func(any) error) error {
-	data := &logsv1.LogsData{}
-	if err := decode(data); err != nil {
-		return err
-	}
-	for _, r := range data.ResourceLogs {
-		for _, scope := range r.ScopeLogs {
-			for _, record := range scope.LogRecords {
-				s.add("otlp", pairs(record.Attributes)+" "+pairs(record.Body.GetKvlistValue().GetValues()))
-			}
-		}
-	}
-	return nil
-}
-
-func (s *sink) metrics(decode func(any) error) error {
-	data := &metricsv1.MetricsData{}
-	if err := decode(data); err != nil {
-		return err
-	}
-	for _, r := range data.ResourceMetrics {
-		for _, scope := range r.ScopeMetrics {
-			for _, m := range scope.Metrics {
-				for _, p := range append(m.GetGauge().GetDataPoints(), m.GetSum().GetDataPoints()...) {
-					shown := slices.DeleteFunc(slices.Clone(p.Attributes), func(a *commonv1.KeyValue) bool {
-						return !slices.Contains([]string{"dataplane", "kind", "kuma_io_protocol"}, a.Key)
-					})
-					s.add("otlp", fmt.Sprintf("metric %s{%s} %v", m.Name, pairs(shown), p.GetAsDouble()))
-				}
-			}
-		}
-	}
-	return nil
-}
-
-func (s *sink) spans(decode func(any) error) error {
-	data := &tracev1.TracesData{}
-	if err := decode(data); err != nil {
-		return err
-	}
-	for _, r := range data.ResourceSpans {
-		service := ""
-		for _, a := range r.Resource.Attributes {
-			if a.Key == "service.name" {
-				service = a.Value.GetStringValue()
-			}
-		}
-		for _, scope := range r.ScopeSpans {
-			for _, span := range scope.Spans {
-				for _, a := range span.Attributes {
-					if _, path, ok := strings.Cut(a.Value.GetStringValue(), ":8080"); ok && a.Key == "http.url" {
-						s.add("otlp", "span of "+service+" "+path)
-					}
-				}
-			}
-		}
-	}
-	return nil
-}
-
-func pairs(list []*commonv1.KeyValue) string {
-	var out []string
-	for _, p := range list {
-		out = append(out, p.Key+"="+p.Value.GetStringValue())
-	}
-	return strings.Join(out, ",")
 }
