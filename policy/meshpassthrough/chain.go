@@ -23,7 +23,7 @@ func chainsOf(env effect.Env, places []destination, ipv6 bool) []*effect.Chain {
 		for end < len(places) && places[end].chain() == first.chain() {
 			end++
 		}
-		if first.domain() || first.network.Addr().Is6() == ipv6 {
+		if first.concerns(ipv6) {
 			out = append(out, first.toChain(env, places[i:end]))
 		}
 		i = end

@@ -78,6 +78,9 @@ func (m *Match) place() string {
 
 func (d destination) domain() bool { return d.class == classDomain || d.class == classWildcard }
 
+// concerns tells whether the destination can be one of connections of an address family.
+func (d destination) concerns(ipv6 bool) bool { return d.domain() || d.network.Addr().Is6() == ipv6 }
+
 func (d destination) http() bool {
 	return d.protocol == ProtocolHTTP || d.protocol == ProtocolHTTP2 || d.protocol == ProtocolGRPC
 }

@@ -2,6 +2,7 @@ package meshpassthrough
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/kuma-dp/kuma-dp/policy"
 	"github.com/kuma-dp/kuma-dp/policy/effect"
@@ -42,7 +43,9 @@ func Apply(p *effect.Proxy, r *policy.Rules) error {
 		pass.Listener.Chains = chains
 	}
 	for _, d := range places {
-		p.AddCluster(effect.OriginPassthrough, d.toCluster())
+		if slices.ContainsFunc(p.Passthrough, func(pass *effect.Passthrough) bool { return d.concerns(pass.IPv6) }) {
+			p.AddCluster(effect.OriginPassthrough, d.toCluster())
+		}
 	}
 	return nil
 }

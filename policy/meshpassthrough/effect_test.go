@@ -132,3 +132,28 @@ func TestContradictions(t *testing.T) {
 		})
 	}
 }
+
+// TestOneFamily: a proxy without IPv6 has no cluster that nothing leads to.
+func TestOneFamily(t *testing.T) {
+	p := &effect.Proxy{Env: effect.Env{Transparent: true}}
+	p.Passthrough = append(p.Passthrough, effect.NewPassthrough(corev3.TrafficDirection_OUTBOUND, false, 15001, true))
+	conf := &meshpassthrough.Conf{AppendMatch: []meshpassthrough.Match{
+		{Type: meshpassthrough.TypeIP, Value: "fd00::1", Protocol: meshpassthrough.ProtocolTCP},
+		{Type: meshpassthrough.TypeIP, Value: "10.0.0.1", Protocol: meshpassthrough.ProtocolTCP},
+		{Type: meshpassthrough.TypeDomain, Value: "a.x", Protocol: meshpassthrough.ProtocolTLS},
+	}}
+	if err := meshpassthrough.Apply(p, &policy.Rules{Single: &policy.SingleRule{Conf: conf}}); err != nil {
+		t.Fatal(err)
+	}
+	parts, err := p.BuildAdded()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, part := range parts {
+		got = append(got, part.Message.(interface{ GetName() string }).GetName())
+	}
+	if want := []string{"meshpassthrough_tls_a.x_*", "meshpassthrough_tcp_10.0.0.1_*"}; !slices.Equal(got, want) {
+		t.Errorf("clusters are %q, want %q", got, want)
+	}
+}
