@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -215,6 +216,19 @@ func (o *OpenTelemetry) body(standard string, r *strings.Replacer) *otlpv1.AnyVa
 	}
 	replaceIn(v, r)
 	return v
+}
+
+// textual tells whether a value has nothing but texts, all that Envoy takes.
+func textual(v *otlpv1.AnyValue) bool {
+	switch value := v.GetValue().(type) {
+	case *otlpv1.AnyValue_StringValue:
+		return true
+	case *otlpv1.AnyValue_ArrayValue:
+		return !slices.ContainsFunc(value.ArrayValue.GetValues(), func(item *otlpv1.AnyValue) bool { return !textual(item) })
+	case *otlpv1.AnyValue_KvlistValue:
+		return !slices.ContainsFunc(value.KvlistValue.GetValues(), func(pair *otlpv1.KeyValue) bool { return !textual(pair.Value) })
+	}
+	return false
 }
 
 // replaceIn replaces in every text of a value.

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/kuma-dp/kuma-dp/policy"
+	"github.com/kuma-dp/kuma-dp/policy/effect"
 	"github.com/kuma-dp/kuma-dp/resource"
 )
 
@@ -64,6 +65,26 @@ func (s *Spec) Validate(meta *resource.Meta) []resource.Violation {
 			c.Backends[i].validate(f, p.Index(i))
 		}
 	})
+}
+
+// Advice implements policy.Advised.
+func (s *Spec) Advice() []resource.Violation {
+	return policy.Advise(s, func(f *resource.Faults, p resource.Path, c *Conf) {
+		for i, b := range c.Backends {
+			if o := b.OpenTelemetry; b.Type == BackendOpenTelemetry && o != nil {
+				o.advise(f, p.Field("backends").Index(i).Field("openTelemetry"))
+			}
+		}
+	})
+}
+
+func (o *OpenTelemetry) advise(f *resource.Faults, p resource.Path) {
+	if _, _, ok := effect.SplitCollector(o.Endpoint); !ok {
+		f.Add(p.Field("endpoint"), "it has no host, nothing is sent")
+	}
+	if !textual(o.body("", strings.NewReplacer())) {
+		f.Add(p.Field("body"), "Envoy refuses the listener with values other than stringValue, arrayValue and kvlistValue: write numbers as texts")
+	}
 }
 
 func (b *Backend) validate(f *resource.Faults, p resource.Path) {

@@ -24,6 +24,9 @@ const filterFault = "envoy.filters.http.fault"
 // §9). Who a client is it tells about itself in the header x-kuma-tags, which its proxy writes.
 func Apply(p *effect.Proxy, r *policy.Rules) error {
 	for _, f := range r.From {
+		if !faulty(f.Inbound.Tags[resource.TagProtocol]) {
+			continue
+		}
 		for _, rule := range f.Rules {
 			if conf, ok := rule.Conf.(*Conf); ok {
 				conf.warn(p, f.Inbound.Port)
@@ -31,7 +34,7 @@ func Apply(p *effect.Proxy, r *policy.Rules) error {
 		}
 	}
 	for _, in := range p.Inbounds {
-		if in.Protocol != effect.HTTP && in.Protocol != effect.HTTP2 {
+		if !faulty(in.Protocol) {
 			continue
 		}
 		rules, _ := r.ForInbound(in.Resource)
@@ -43,6 +46,9 @@ func Apply(p *effect.Proxy, r *policy.Rules) error {
 	}
 	return nil
 }
+
+// faulty tells whether there are faults for a protocol.
+func faulty(protocol string) bool { return protocol == effect.HTTP || protocol == effect.HTTP2 }
 
 func filters(rules []policy.SubsetRule) []*effect.Filter {
 	var out []*effect.Filter

@@ -33,6 +33,29 @@ func (s *Spec) Validate(meta *resource.Meta) []resource.Violation {
 	})
 }
 
+// Advice implements policy.Advised.
+func (s *Spec) Advice() []resource.Violation {
+	return policy.Advise(s, func(f *resource.Faults, p resource.Path, c *Conf) {
+		for i := range c.HTTP {
+			c.HTTP[i].advise(f, p.Field("http").Index(i))
+		}
+	})
+}
+
+func (t *Fault) advise(f *resource.Faults, p resource.Path) {
+	if t.Abort != nil && !t.Abort.possible() {
+		f.Add(p.Field("abort").Field("httpStatus"), fmt.Sprintf("Envoy answers with no status below 200, the abort with %d is left out", t.Abort.HTTPStatus))
+	}
+	if t.Delay != nil && t.Delay.Value.Duration <= 0 {
+		f.Add(p.Field("delay").Field("value"), "Envoy refuses the listener with a delay of zero: remove the delay")
+	}
+	if b := t.ResponseBandwidth; b != nil {
+		if _, ok := b.kbps(); !ok {
+			f.Add(p.Field("responseBandwidth").Field("limit"), "it is less than 1kbps and left out")
+		}
+	}
+}
+
 func (t *Fault) validate(f *resource.Faults, p resource.Path) {
 	if a := t.Abort; a != nil {
 		p := p.Field("abort")

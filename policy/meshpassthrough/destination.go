@@ -179,6 +179,25 @@ func destinations(matches []Match) []destination {
 	return out
 }
 
+// clash are two destinations for the same connections but with another protocol: one of them is repeated for a port that
+// the other names. Kuma hands them on, and Envoy refuses the listener.
+type clash [2]destination
+
+func clashes(places []destination) []clash {
+	taken := map[string]destination{}
+	var out []clash
+	for _, d := range places {
+		place, protocol := d.takes()
+		if other, found := taken[place]; found {
+			if _, p := other.takes(); p != protocol {
+				out = append(out, clash{other, d})
+			}
+		}
+		taken[place] = d
+	}
+	return out
+}
+
 // compare orders as contract effects-security.md §11 says.
 func compare(a, b destination) int {
 	rank := func(d destination) int {

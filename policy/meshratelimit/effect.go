@@ -67,13 +67,18 @@ func local(rules []policy.SubsetRule) *Local {
 
 // warn tells of a status that Kuma hands on although Envoy refuses the listener with it.
 func (l *Local) warn(p *effect.Proxy, port uint32) {
-	if !l.HTTP.limits() || l.HTTP.OnRateLimit == nil || l.HTTP.OnRateLimit.Status == nil {
-		return
+	if l.HTTP.limits() && !l.HTTP.OnRateLimit.accepted() {
+		p.Warn("%s for inbound %d: onRateLimit.status %d is none that Envoy knows, it refuses the listener: choose another", Name, port, *l.HTTP.OnRateLimit.Status)
 	}
-	status := *l.HTTP.OnRateLimit.Status
-	if _, known := typev3.StatusCode_name[int32(status)]; !known || status > maxStatus {
-		p.Warn("%s for inbound %d: onRateLimit.status %d is none that Envoy knows, it refuses the listener: choose another", Name, port, status)
+}
+
+// accepted tells whether Envoy knows the status.
+func (o *OnRateLimit) accepted() bool {
+	if o == nil || o.Status == nil {
+		return true
 	}
+	_, known := typev3.StatusCode_name[int32(*o.Status)]
+	return known && *o.Status <= maxStatus
 }
 
 // maxStatus is the highest HTTP status there is.

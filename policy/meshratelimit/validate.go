@@ -1,6 +1,7 @@
 package meshratelimit
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/kuma-dp/kuma-dp/policy"
@@ -40,6 +41,17 @@ func (s *Spec) Validate(meta *resource.Meta) []resource.Violation {
 		default:
 			c.Local.validate(f, p)
 		}
+	})
+}
+
+// Advice implements policy.Advised. The rate may come from another policy, so that a status counts without one.
+func (s *Spec) Advice() []resource.Violation {
+	return policy.Advise(s, func(f *resource.Faults, p resource.Path, c *Conf) {
+		if c.Local == nil || c.Local.HTTP == nil || c.Local.HTTP.OnRateLimit.accepted() {
+			return
+		}
+		on := c.Local.HTTP.OnRateLimit
+		f.Add(p.Field("local").Field("http").Field("onRateLimit").Field("status"), fmt.Sprintf("Envoy knows no status %d and refuses the listener: choose another", *on.Status))
 	})
 }
 

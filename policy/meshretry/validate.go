@@ -168,6 +168,24 @@ func isStatus(n int) bool {
 	return false
 }
 
+// Advice implements policy.Advised.
+func (s *Spec) Advice() []resource.Violation {
+	return policy.Advise(s, func(f *resource.Faults, p resource.Path, c *Conf) {
+		if c.HTTP != nil {
+			c.HTTP.BackOff.advise(f, p.Field("http").Field("backOff"))
+		}
+		if c.GRPC != nil {
+			c.GRPC.BackOff.advise(f, p.Field("grpc").Field("backOff"))
+		}
+	})
+}
+
+func (b *BackOff) advise(f *resource.Faults, p resource.Path) {
+	if b != nil && b.BaseInterval == nil {
+		f.Add(p.Field("baseInterval"), "Envoy refuses the listener with a backOff that has none: set it, unless another policy does")
+	}
+}
+
 func (b *BackOff) validate(f *resource.Faults, p resource.Path) {
 	if b != nil {
 		f.AboveZero(p.Field("baseInterval"), b.BaseInterval)

@@ -38,6 +38,17 @@ func (s *Spec) Validate(meta *resource.Meta) []resource.Violation {
 	return policy.Validate(s, meta, grammar, validateConf)
 }
 
+// Advice implements policy.Advised.
+func (s *Spec) Advice() []resource.Violation {
+	return policy.Advise(s, func(f *resource.Faults, p resource.Path, c *Conf) {
+		for i, b := range c.Backends {
+			if b.Type == BackendOpenTelemetry && newBackend(b) == nil {
+				f.Add(p.Field("backends").Index(i).Field("openTelemetry").Field("endpoint"), "it has no host, no spans are made")
+			}
+		}
+	})
+}
+
 func validateConf(f *resource.Faults, p resource.Path, c *Conf) {
 	if c.Backends == nil {
 		f.Add(p.Field("backends"), "must be defined")

@@ -16,20 +16,23 @@ import (
 
 // Patch is the effect of MeshProxyPatch: it runs the modifications of all policies, lower precedence first, on finished
 // listeners and clusters (contract effects-security.md §10). One that fails, or after which Envoy would refuse a resource,
-// is left out as a whole and named in the warnings; all others count. The messages of parts are not changed.
+// is left out as a whole and named in the warnings; all others count. What Envoy will refuse for another reason than the
+// rules of its fields is handed on, as in Kuma, with a warning. The messages of parts are not changed.
 func Patch(parts []effect.Part, r *policy.Rules) (patched []effect.Part, warnings []string) {
 	if r.Single == nil {
 		return parts, nil
 	}
-	patched, warnings = runAll(parts, r.Single, false)
-	if checkChanged(parts, patched) != nil {
+	patched, warnings = runAll(parts, r.Single, false, nil)
+	each := checkChanged(parts, patched) != nil
+	if each {
 		// What comes out counts, not what is between two modifications; only to find who is to blame is each looked at.
-		patched, warnings = runAll(parts, r.Single, true)
+		patched, warnings = runAll(parts, r.Single, true, nil)
 	}
-	return patched, warnings
+	return patched, append(warnings, suspicions(parts, patched, r.Single, each)...)
 }
 
-func runAll(parts []effect.Part, rule *policy.SingleRule, each bool) ([]effect.Part, []string) {
+// runAll runs all modifications. After, which may be nil, is called after each one that is not left out.
+func runAll(parts []effect.Part, rule *policy.SingleRule, each bool, after func(modification string, before, after []effect.Part)) ([]effect.Part, []string) {
 	var warnings []string
 	for _, p := range rule.Origin { // the merged conf joins the lists in this order
 		spec, ok := p.Spec.(*meshproxypatch.Spec)
@@ -37,13 +40,17 @@ func runAll(parts []effect.Part, rule *policy.SingleRule, each bool) ([]effect.P
 			continue
 		}
 		for i := range spec.Conf.AppendModifications {
+			name := fmt.Sprintf("%s %s: appendModifications[%d]", meshproxypatch.Name, p.Name, i)
 			next, err := run(parts, &spec.Conf.AppendModifications[i])
 			if err == nil && each {
 				err = checkChanged(parts, next)
 			}
 			if err != nil {
-				warnings = append(warnings, fmt.Sprintf("%s %s: appendModifications[%d] is left out: %v", meshproxypatch.Name, p.Name, i, err))
+				warnings = append(warnings, fmt.Sprintf("%s is left out: %v", name, err))
 				continue
+			}
+			if after != nil {
+				after(name, parts, next)
 			}
 			parts = next
 		}

@@ -167,8 +167,8 @@ func TestLeftOut(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			in := parts(t)
-			got, warnings := native.Patch(in, rules(t, good, tt.bad+","+"{listener: {operation: Add, value: 'name: mine'}}"))
-			want, none := native.Patch(in, rules(t, good+","+"{listener: {operation: Add, value: 'name: mine'}}"))
+			got, warnings := native.Patch(in, rules(t, good, tt.bad+","+"{cluster: {operation: Add, value: 'name: mine'}}"))
+			want, none := native.Patch(in, rules(t, good+","+"{cluster: {operation: Add, value: 'name: mine'}}"))
 			if len(none) > 0 {
 				t.Fatal(none)
 			}
