@@ -216,6 +216,7 @@ func (c *ControlPlane) buildAPI(p *parts, zone resource.ZoneInfo, issuer *token.
 		Check: func(old, next *resource.Resource) ([]resource.Violation, error) {
 			return c.beforePut(p.check)(context.Background(), old, next)
 		},
+		Foresee: p.xds.Foresee,
 		OnMeshCreate: func(_ context.Context, mesh *resource.Resource) ([]store.Op, error) {
 			return meshOps(p.ids, mesh)
 		},

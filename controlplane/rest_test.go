@@ -64,6 +64,44 @@ func TestInsightsOfAMesh(t *testing.T) {
 	}
 }
 
+// TestWritersAreWarned of what Envoy will refuse, by the field, and of what a patch cannot do at the proxies that there are.
+func TestWritersAreWarned(t *testing.T) {
+	cfg := testConfig(t.TempDir())
+	cfg.Store.Type = StoreMemory
+	r := start(t, cfg)
+	r.call("PUT", "/meshes/default/dataplanes/web-1", dataplaneJSON("web-1", "web", "192.0.2.1"))
+	rest := func(kind, conf string) string {
+		return `{"type":"` + kind + `","mesh":"default","name":"p","spec":{"targetRef":{"kind":"Mesh","proxyTypes":["Sidecar"]},` + conf + `}}`
+	}
+	from := func(kind, conf string) string {
+		return rest(kind, `"from":[{"targetRef":{"kind":"Mesh"},"default":`+conf+`}]`)
+	}
+	patch := func(path string) string {
+		return rest("MeshProxyPatch", `"default":{"appendModifications":[{"cluster":{"operation":"Patch","match":{"origin":"inbound"},"jsonPatches":[{"op":"replace","path":"`+path+`","value":"3s"}]}}]}`)
+	}
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for _, tt := range []struct{ path, body, want string }{
+		{"meshratelimits", from("MeshRateLimit", `{"local":{"http":{"requestRate":{"num":1,"interval":"1s"},"onRateLimit":{"status":420}}}}`), "spec.from[0].default.local.http.onRateLimit.status: Envoy knows no status 420"},
+		{"meshfaultinjections", from("MeshFaultInjection", `{"http":[{"delay":{"value":"0s","percentage":5}}]}`), "spec.from[0].default.http[0].delay.value: Envoy refuses"},
+		{"meshproxypatches", patch("/lbSubsetConfig/x"), "on web-1: appendModifications[0] is left out: cluster localhost:"},
+		{"meshproxypatches", patch("/connectTimeout"), ""},
+	} {
+		// What has just been written may not have reached the picture that is asked.
+		for deadline := time.After(20 * time.Second); ; {
+			status, body := r.answer("PUT", "/meshes/default/"+tt.path+"/p", tt.body)
+			if status < 300 && (tt.want == "" && body == "" || tt.want != "" && strings.Contains(body, `"`+tt.want)) {
+				break
+			}
+			select {
+			case <-tick.C:
+			case <-deadline:
+				t.Fatalf("%s: got %d %s, want %s", tt.path, status, body, tt.want)
+			}
+		}
+	}
+}
+
 // TestTokensOfAZone: the key of zone tokens is made at the first start.
 func TestTokensOfAZone(t *testing.T) {
 	cfg := testConfig(t.TempDir())

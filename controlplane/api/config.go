@@ -68,6 +68,9 @@ type Config struct {
 	BeforePut func(ctx context.Context, old, next *resource.Resource) ([]resource.Violation, error)
 	// Check does the same for a resource that is not going to be stored, and changes nothing else; nil refuses nothing.
 	Check func(old, next *resource.Resource) ([]resource.Violation, error)
+	// Foresee tells of a resource that has just been stored what will not work with the proxies that there are; the writer is
+	// warned of it. Nil foresees nothing.
+	Foresee func(*resource.Resource) []string
 	// OnMeshCreate returns what is committed together with a new Mesh: authorities, signing key, default policies.
 	OnMeshCreate func(ctx context.Context, mesh *resource.Resource) ([]store.Op, error)
 	// Extra adds endpoints of other packages.

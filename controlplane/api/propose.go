@@ -8,7 +8,6 @@ import (
 	"net/http"
 
 	"github.com/kuma-dp/kuma-dp/controlplane/store"
-	"github.com/kuma-dp/kuma-dp/policy"
 	"github.com/kuma-dp/kuma-dp/resource"
 )
 
@@ -19,7 +18,7 @@ const maxProposals = 1000
 type Proposal struct {
 	// Old is nil for a resource that is not stored, New for one that is to be deleted.
 	Old, New *resource.Resource
-	// Warnings are those that the PUT would give.
+	// Warnings are those that the PUT would give, but for what Config.Foresee says.
 	Warnings []string
 }
 
@@ -148,7 +147,7 @@ func (p *proposer) add(body []byte) error {
 	if old != nil {
 		next.CreationTime = old.CreationTime
 	}
-	p.put(Proposal{Old: stored, New: next, Warnings: policy.Deprecations(next)}, next.Key)
+	p.put(Proposal{Old: stored, New: next, Warnings: warningsOf(next)}, next.Key)
 	return nil
 }
 

@@ -48,11 +48,22 @@ func (c collection) put(w http.ResponseWriter, r *http.Request) error {
 			return wrap(titlePut, err)
 		}
 	}
-	if texts := policy.Deprecations(next); len(texts) > 0 {
+	texts := warningsOf(next)
+	if cfg := c.server.cfg; cfg.Foresee != nil {
+		if stored, err := cfg.Store.Get(next.Key); err == nil { // else it is gone already
+			texts = append(texts, cfg.Foresee(stored)...)
+		}
+	}
+	if len(texts) > 0 {
 		return WriteJSON(w, status, warnings{texts})
 	}
 	w.WriteHeader(status)
 	return nil
+}
+
+// warningsOf is what the writer of a resource should be told: what is deprecated, as 2.9 does, and what will not work.
+func warningsOf(r *resource.Resource) []string {
+	return append(policy.Deprecations(r), policy.Advice(r)...)
 }
 
 // decode reads a body that must be of the kind, mesh and name of the URL.

@@ -203,6 +203,24 @@ func TestPut(t *testing.T) {
 	g.want("PUT", "/meshes/nope/meshtimeouts/x", timeout, 404, meshNotFound)
 }
 
+// TestForesee: what will not work is asked of what has been stored, and told with the rest.
+func TestForesee(t *testing.T) {
+	var asked *resource.Resource
+	g := start(t, func(c *api.Config) {
+		c.Foresee = func(r *resource.Resource) []string {
+			asked = r
+			return []string{"on web-1: no"}
+		}
+	})
+	g.want("PUT", "/meshes/default/meshtimeouts/x", timeout, 201, `{"warnings":["on web-1: no"]}`)
+	if asked == nil || asked.Name != "x" || asked.Labels[resource.LabelOrigin] == "" {
+		t.Errorf("asked about %+v", asked)
+	}
+	if a := g.do("PUT", "/meshes/default/meshtimeouts/x", strings.Replace(timeout, "MeshTimeout", "MeshRetry", 1)); a.status != 400 || strings.Contains(a.body, "on web-1") {
+		t.Errorf("one that is refused: got %d %s", a.status, a.body)
+	}
+}
+
 // TestStatusSurvives: what the control plane computed must not vanish when somebody applies the file again.
 func TestStatusSurvives(t *testing.T) {
 	g := start(t)

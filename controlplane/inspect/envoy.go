@@ -94,14 +94,32 @@ func (a *answer) Close() error {
 	return a.body.Close()
 }
 
+// adminRoutes adds what the Envoys of a kind of proxies answer themselves (contract controlplane.md §2.3).
+func (i *Inspector) adminRoutes(r api.Router, proxy string, endpoint func(*http.Request) (xds.AdminEndpoint, error)) {
+	for _, e := range []struct {
+		path, what, admin string
+		list              api.List
+		doc               api.Doc
+	}{
+		{"xds", "config dump", "config_dump", r.Access.ViewConfigDump, api.Doc{
+			Summary: "The configuration that Envoy has", Query: []string{"include_eds"}, Response: map[string]any{},
+		}},
+		{"stats", "stats", "stats", r.Access.ViewStats, api.Doc{Summary: "Envoy's counters", Query: []string{"format:admin"}, Text: true}},
+		{"clusters", "clusters", "clusters", r.Access.ViewClusters, api.Doc{Summary: "Envoy's clusters", Query: []string{"format:admin"}, Text: true}},
+	} {
+		e.doc.Tag = tag
+		r.Handle(proxy+e.path, allowed(e.list, e.what, i.admin(e.admin, endpoint)), e.doc)
+	}
+}
+
 // admin passes the question on to the Envoy of a proxy, and its answer back as it comes.
-func (i *Inspector) admin(path string) api.Handler {
+func (i *Inspector) admin(path string, endpoint func(*http.Request) (xds.AdminEndpoint, error)) api.Handler {
 	return func(w http.ResponseWriter, req *http.Request) error {
 		query, contentType, err := adminQuery(path, req.URL.Query())
 		if err != nil {
 			return err
 		}
-		to, err := i.cfg.Proxies.AdminEndpoint(req.PathValue("mesh"), req.PathValue("name"))
+		to, err := endpoint(req)
 		switch {
 		case errors.Is(err, xds.ErrUnknownProxy):
 			return api.NotFound(titleGet)

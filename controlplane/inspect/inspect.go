@@ -3,6 +3,7 @@
 package inspect
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"net/http"
@@ -24,6 +25,10 @@ type Proxies interface {
 	GatewayRules(mesh, gateway string) ([]*policy.Rules, error)
 	ConfigOf(mesh, name string, shadow bool) (map[string]map[string]json.RawMessage, error)
 	AdminEndpoint(mesh, name string) (xds.AdminEndpoint, error)
+	ZoneAdminEndpoint(kind resource.Kind, name string) (xds.AdminEndpoint, error)
+	Status(mesh, name string) (*xds.Status, error)
+	Blame(mesh, name string, kind resource.Kind) (*xds.Status, error)
+	ZoneStatus(kind resource.Kind, name string) (*xds.Status, error)
 	Preview(before *topology.World, c topology.Change) *xds.Preview
 }
 
@@ -49,8 +54,8 @@ type Inspector struct {
 	envoy *envoyClient
 	// routes is the kind of policy that others may name as their top-level targetRef.
 	routes resource.Kind
-	// previews lets one preview run at a time: it may take all of a core for a while.
-	previews chan struct{}
+	// slow lets one preview or status of a policy be made at a time: it may take all of a core for a while.
+	slow chan struct{}
 }
 
 // New makes an Inspector.
@@ -59,13 +64,23 @@ func New(cfg Config) (*Inspector, error) {
 	if err != nil {
 		return nil, err
 	}
-	i := &Inspector{cfg: cfg, envoy: envoy, previews: make(chan struct{}, 1)}
+	i := &Inspector{cfg: cfg, envoy: envoy, slow: make(chan struct{}, 1)}
 	for _, k := range cfg.Kinds {
 		if _, ok := k.Descriptor.NewSpec().(policy.Routed); ok {
 			i.routes = k.Descriptor.Kind
 		}
 	}
 	return i, nil
+}
+
+// alone waits until nothing else that is slow is being made.
+func (i *Inspector) alone(ctx context.Context) (done func(), err error) {
+	select {
+	case i.slow <- struct{}{}:
+		return func() { <-i.slow }, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 }
 
 const (
@@ -76,33 +91,25 @@ const (
 // Routes adds the endpoints.
 func (i *Inspector) Routes(r api.Router) {
 	const proxy = "GET /meshes/{mesh}/dataplanes/{name}/"
-	access := r.Access
-	for _, e := range []struct {
-		path, what string
-		list       api.List
-		handle     api.Handler
-		doc        api.Doc
-	}{
-		{"_config", "config dump", access.ViewConfigDump, i.config, api.Doc{
-			Summary: "The configuration that Envoy gets", Query: []string{"shadow", "include"}, Response: configBody{},
-		}},
-		{"xds", "config dump", access.ViewConfigDump, i.admin("config_dump"), api.Doc{
-			Summary: "The configuration that Envoy has", Query: []string{"include_eds"}, Response: map[string]any{},
-		}},
-		{"stats", "stats", access.ViewStats, i.admin("stats"), api.Doc{Summary: "Envoy's counters", Query: []string{"format:admin"}, Text: true}},
-		{"clusters", "clusters", access.ViewClusters, i.admin("clusters"), api.Doc{Summary: "Envoy's clusters", Query: []string{"format:admin"}, Text: true}},
-	} {
-		e.doc.Tag = "Inspect"
-		r.Handle(proxy+e.path, func(w http.ResponseWriter, req *http.Request) error {
-			if err := e.list.Check(api.UserOf(req.Context()), e.what); err != nil {
-				return err
-			}
-			return e.handle(w, req)
-		}, e.doc)
+	seesConfig := func(h api.Handler) api.Handler { return allowed(r.Access.ViewConfigDump, "config dump", h) }
+	r.Handle(proxy+"_config", seesConfig(i.config), api.Doc{
+		Summary: "The configuration that Envoy gets", Tag: tag, Query: []string{"shadow", "include"}, Response: configBody{},
+	})
+	i.adminRoutes(r, proxy, func(req *http.Request) (xds.AdminEndpoint, error) {
+		return i.cfg.Proxies.AdminEndpoint(req.PathValue("mesh"), req.PathValue("name"))
+	})
+	status := api.Doc{Summary: "How Envoy gets on with its configuration", Tag: tag, Response: statusBody{}}
+	r.Handle(proxy+"_status", seesConfig(i.status), status)
+	for _, kind := range []resource.Kind{resource.KindZoneIngress, resource.KindZoneEgress} {
+		zoneProxy := "GET /" + strings.ToLower(string(kind)) + "es/{name}/"
+		i.adminRoutes(r, zoneProxy, func(req *http.Request) (xds.AdminEndpoint, error) {
+			return i.cfg.Proxies.ZoneAdminEndpoint(kind, req.PathValue("name"))
+		})
+		r.Handle(zoneProxy+"_status", seesConfig(i.zoneStatus(kind)), status)
 	}
 	i.previewRoute(r)
 	doc := func(summary string, response any) api.Doc {
-		return api.Doc{Summary: summary, Tag: "Inspect", Response: response}
+		return api.Doc{Summary: summary, Tag: tag, Response: response}
 	}
 	rules, gateways := doc("The rules that policies make", rulesBody{}), doc("The builtin gateways that it configures", gatewayProxies{})
 	r.Handle(proxy+"_rules", i.rules, rules)
@@ -117,6 +124,21 @@ func (i *Inspector) Routes(r api.Router) {
 			d.Query = []string{"size", "offset", "name"}
 			r.Handle("GET /meshes/{mesh}/"+k.Descriptor.Path+"/{name}/"+end, i.dataplanes(k, end == "dataplanes"), d)
 		}
+		r.Handle("GET /meshes/{mesh}/"+k.Descriptor.Path+"/{name}/_status", seesConfig(i.policyStatus(k)),
+			doc("What Envoys refuse because of the policy, and what of it has no effect", policyStatusBody{}))
+	}
+}
+
+// tag groups the endpoints in the OpenAPI document.
+const tag = "Inspect"
+
+// allowed lets only those ask who may.
+func allowed(list api.List, what string, h api.Handler) api.Handler {
+	return func(w http.ResponseWriter, req *http.Request) error {
+		if err := list.Check(api.UserOf(req.Context()), what); err != nil {
+			return err
+		}
+		return h(w, req)
 	}
 }
 

@@ -3,6 +3,7 @@ package inspect
 import (
 	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -35,6 +36,40 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 type proxies struct {
 	*xds.Server
 	endpoint *xds.AdminEndpoint
+	// statuses are those of proxies by name; those of the others are real. blamed counts the questions who is to blame.
+	statuses map[string]*xds.Status
+	blamed   int
+}
+
+func (p *proxies) ZoneAdminEndpoint(kind resource.Kind, name string) (xds.AdminEndpoint, error) {
+	if e, err := p.Server.ZoneAdminEndpoint(kind, name); p.endpoint == nil || errors.Is(err, xds.ErrUnknownProxy) {
+		return e, err
+	}
+	return *p.endpoint, nil
+}
+
+func (p *proxies) Status(mesh, name string) (*xds.Status, error) {
+	s := p.statuses[name]
+	if s == nil {
+		return p.Server.Status(mesh, name)
+	}
+	out := *s
+	out.Refusals, out.Warnings, out.Suspects = slices.Clone(s.Refusals), slices.Clone(s.Warnings), nil
+	for i := range out.Refusals {
+		out.Refusals[i].Policies = nil
+	}
+	for i := range out.Warnings {
+		out.Warnings[i].Policies = nil
+	}
+	return &out, nil
+}
+
+func (p *proxies) Blame(mesh, name string, kind resource.Kind) (*xds.Status, error) {
+	p.blamed++
+	if s := p.statuses[name]; s != nil {
+		return s, nil
+	}
+	return p.Server.Blame(mesh, name, kind)
 }
 
 func (p *proxies) AdminEndpoint(mesh, name string) (xds.AdminEndpoint, error) {
@@ -295,6 +330,17 @@ func TestShadowDiff(t *testing.T) {
 	}
 }
 
+const zoneProxies = `
+---
+type: ZoneIngress
+name: zi
+networking: {address: 10.9.0.1, port: 10001, advertisedAddress: 10.9.0.1, advertisedPort: 10001}
+---
+type: ZoneEgress
+name: ze
+networking: {address: 10.9.0.2, port: 10002}
+`
+
 func TestAnswersOfEnvoy(t *testing.T) {
 	input, err := os.ReadFile(captured + "/14-shadow/input.yaml")
 	if err != nil {
@@ -322,7 +368,11 @@ func TestAnswersOfEnvoy(t *testing.T) {
 	}))
 	defer envoy.Close()
 	const base = "/meshes/c14/dataplanes/web-1/"
+	input = append(input, zoneProxies...)
 	g := start(t, input)
+	if status, _, body := g.get("/zoneegresses/ze/stats"); status != http.StatusBadRequest || !strings.Contains(body, "not connected") {
+		t.Errorf("an egress that is not connected: got %d %s", status, body)
+	}
 	if status, _, body := g.get(base + "stats"); status != http.StatusBadRequest || !strings.Contains(body, "not connected") {
 		t.Errorf("a proxy that is not connected: got %d %s", status, body)
 	}
@@ -349,9 +399,19 @@ func TestAnswersOfEnvoy(t *testing.T) {
 		{g, "clusters", "/clusters", 503, "", ""},
 		{g, "quitquitquit", "", 404, "", ""},
 		{denied, "stats", "", 403, "", ""},
+		{g, "/zoneingresses/zi/xds", "/config_dump", 200, `{"configs":[{"initial_metadata":[]}]}`, "application/json"},
+		{g, "/zoneegresses/ze/stats?format=json", "/stats?format=json", 200, "a: 1\n", "application/json"},
+		{g, "/zoneegresses/ze/clusters", "/clusters", 503, "", ""},
+		{g, "/zoneegresses/zi/stats", "", 404, "", ""},
+		{g, "/zoneingresses/zi/quitquitquit", "", 404, "", ""},
+		{denied, "/zoneingresses/zi/stats", "", 403, "", ""},
 	} {
 		asked = ""
-		status, header, body := tt.rig.get(base + tt.path)
+		path := tt.path
+		if !strings.HasPrefix(path, "/") {
+			path = base + path
+		}
+		status, header, body := tt.rig.get(path)
 		if status != tt.status || asked != tt.asked || tt.body != "" && (body != tt.body || header.Get("Content-Type") != tt.format) {
 			t.Errorf("%s: got %d %s %q %q", tt.path, status, body, asked, header.Get("Content-Type"))
 		}

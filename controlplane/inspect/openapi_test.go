@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
+
+	"github.com/kuma-dp/kuma-dp/controlplane/xds"
 )
 
 // TestOpenAPI: the document describes every answer that this package gives, and they are what it says.
@@ -17,7 +19,8 @@ func TestOpenAPI(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	g := start(t, input)
+	g := start(t, append(input, zoneProxies...))
+	g.proxies.statuses = map[string]*xds.Status{"web-1": refusing("MeshTimeout", "real")}
 	_, _, text := g.get("/_openapi")
 	var doc struct {
 		Paths map[string]map[string]struct {
@@ -56,7 +59,15 @@ func TestOpenAPI(t *testing.T) {
 				t.Errorf("%s: the parameter %s is not described", path, p.Name)
 			}
 		}
-		name := map[bool]string{true: "web-1", false: "real"}[strings.Contains(path, "/dataplanes/{name}")]
+		name := "real"
+		switch {
+		case strings.Contains(path, "/dataplanes/{name}"):
+			name = "web-1"
+		case strings.Contains(path, "/zoneingresses/"):
+			name = "zi"
+		case strings.Contains(path, "/zoneegresses/"):
+			name = "ze"
+		}
 		status, header, body := g.get(strings.NewReplacer("{mesh}", "c14", "{name}", name).Replace(path))
 		if status != http.StatusOK || !strings.HasPrefix(header.Get("Content-Type"), "application/json") {
 			continue // not in this world
@@ -79,8 +90,16 @@ func TestOpenAPI(t *testing.T) {
 	if described < 10 || asked < 5 {
 		t.Errorf("%d endpoints are described, %d were asked", described, asked)
 	}
-	for _, path := range []string{"_rules", "rules", "policies", "_config", "xds", "stats", "clusters"} {
+	for _, path := range []string{"_rules", "rules", "policies", "_config", "xds", "stats", "clusters", "_status"} {
 		if op := doc.Paths["/meshes/{mesh}/dataplanes/{name}/"+path]["get"]; !slices.Equal(op.Tags, []string{"Inspect"}) {
+			t.Errorf("%s is not described", path)
+		}
+	}
+	for _, path := range []string{
+		"/zoneingresses/{name}/xds", "/zoneegresses/{name}/stats", "/zoneegresses/{name}/clusters", "/zoneingresses/{name}/_status",
+		"/meshes/{mesh}/meshproxypatches/{name}/_status", "/meshes/{mesh}/meshtlses/{name}/_status",
+	} {
+		if op := doc.Paths[path]["get"]; !slices.Equal(op.Tags, []string{"Inspect"}) {
 			t.Errorf("%s is not described", path)
 		}
 	}

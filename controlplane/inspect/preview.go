@@ -72,12 +72,11 @@ func (i *Inspector) previewRoute(r api.Router) {
 		if err != nil {
 			return err
 		}
-		select {
-		case i.previews <- struct{}{}:
-			defer func() { <-i.previews }()
-		case <-req.Context().Done():
-			return req.Context().Err()
+		done, err := i.alone(req.Context())
+		if err != nil {
+			return err
 		}
+		defer done()
 		body, err := i.preview(proposals)
 		if err != nil {
 			return err
@@ -85,7 +84,7 @@ func (i *Inspector) previewRoute(r api.Router) {
 		return api.WriteJSON(w, http.StatusOK, body)
 	}, api.Doc{
 		Summary: "What resources would change, without storing them: one of them or a list. With delete=true, what their removal would",
-		Tag:     "Inspect", Query: []string{"delete"}, Request: api.AnyOf{map[string]any{}, []map[string]any{}}, Response: previewBody{},
+		Tag:     tag, Query: []string{"delete"}, Request: api.AnyOf{map[string]any{}, []map[string]any{}}, Response: previewBody{},
 	})
 }
 

@@ -46,7 +46,7 @@ func (s *Server) warnOfPatches(out []*policy.Rules, m *topology.Mesh, dp *topolo
 		if e.Patch == nil || i < 0 || !effect.Effective(out[i]) {
 			continue
 		}
-		snap, told := s.told(m, dp)
+		snap, told := s.told(m, dp, e.Kind)
 		if snap == nil {
 			var err error
 			if snap, err = s.generator.Generate(inspected(m, dp, s.cfg.Zone, rules)); err != nil {
@@ -60,9 +60,9 @@ func (s *Server) warnOfPatches(out []*policy.Rules, m *topology.Mesh, dp *topolo
 	}
 }
 
-// told returns what a connected proxy is told and which of it Envoy refuses because of policies that patch; nil when it is
-// not connected.
-func (s *Server) told(m *topology.Mesh, dp *topology.Dataplane) (snap *Snapshot, refused []string) {
+// told returns what a connected proxy is told and which of it Envoy refuses because of policies of a kind that patches; nil
+// when it is not connected.
+func (s *Server) told(m *topology.Mesh, dp *topology.Dataplane, kind resource.Kind) (snap *Snapshot, refused []string) {
 	s.mu.Lock()
 	p := s.proxies[topology.ProxyID{Mesh: m.Name, Name: dp.Name}]
 	s.mu.Unlock()
@@ -70,7 +70,10 @@ func (s *Server) told(m *topology.Mesh, dp *topology.Dataplane) (snap *Snapshot,
 		return nil, nil
 	}
 	// It has been found a moment ago; who is gone has no rules either.
-	status, _ := s.Status(m.Name, dp.Name, &resource.Key{})
+	status, _ := s.Status(m.Name, dp.Name)
+	if status != nil && len(status.Refusals) > 0 {
+		status, _ = s.Blame(m.Name, dp.Name, kind)
+	}
 	if status == nil {
 		return nil, nil
 	}

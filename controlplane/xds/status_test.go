@@ -44,9 +44,9 @@ spec:
 }
 
 // shown is a Status without its times.
-func (r *rig) shown(name string, only *resource.Key) []string {
+func (r *rig) shown(name string, only resource.Kind) []string {
 	r.t.Helper()
-	s, err := r.srv.Status("default", name, only)
+	s, err := r.srv.Blame("default", name, only)
 	if err != nil || !s.Connected || s.Failure != "" {
 		r.t.Fatalf("status of %s: %+v, %v", name, s, err)
 	}
@@ -81,10 +81,10 @@ func TestStatus(t *testing.T) {
 		p.subscribe(TypeCluster)
 		p.ack(p.next())
 		p.subscribe(TypeListener)
-		if _, err := r.srv.Status("default", "nobody", nil); !errors.Is(err, ErrUnknownProxy) {
+		if _, err := r.srv.Status("default", "nobody"); !errors.Is(err, ErrUnknownProxy) {
 			t.Errorf("unknown proxy: %v", err)
 		}
-		if s, err := r.srv.Status("default", "backend-1", nil); err != nil || s.Connected {
+		if s, err := r.srv.Status("default", "backend-1"); err != nil || s.Connected {
 			t.Errorf("a proxy that is not connected: %+v, %v", s, err)
 		}
 		const reason = "Error adding/updating listener(s) " + inbound + ": not like this"
@@ -97,10 +97,10 @@ func TestStatus(t *testing.T) {
 		}
 		r.await("the refusal", rejected(1))
 		want := []string{"Listener [" + inbound + "] " + reason + " [MeshProxyPatch/good MeshProxyPatch/bad]"}
-		if got := r.shown("client-1", nil); !gocmp.Equal(want, got) {
+		if got := r.shown("client-1", ""); !gocmp.Equal(want, got) {
 			t.Errorf("status is %q, want %q", got, want)
 		}
-		if got := r.shown("client-2", nil); got != nil {
+		if got := r.shown("client-2", ""); got != nil {
 			t.Errorf("status of the other is %q", got)
 		}
 
@@ -113,7 +113,7 @@ func TestStatus(t *testing.T) {
 			}
 			one.ack(a)
 		}
-		if got := r.shown("client-1", nil); !gocmp.Equal(want, got) {
+		if got := r.shown("client-1", ""); !gocmp.Equal(want, got) {
 			t.Errorf("status after other answers is %q, want %q", got, want)
 		}
 
@@ -122,13 +122,13 @@ func TestStatus(t *testing.T) {
 		refuse(p, p.next(), inbound+": never")
 		r.await("the second refusal", rejected(2))
 		want = []string{"Listener [" + inbound + "] " + inbound + ": never [MeshProxyPatch/bad]"}
-		if got := r.shown("client-1", nil); !gocmp.Equal(want, got) {
+		if got := r.shown("client-1", ""); !gocmp.Equal(want, got) {
 			t.Errorf("status is %q, want %q", got, want)
 		}
 		r.put(patchOf("bad", "client", "tcpBacklogSize: 8"))
 		p.ack(p.next())
 		r.await("the acknowledgement", func() bool { return r.insight("client-1").Subscriptions[0].Status.LDS.ResponsesAcknowledged == 1 })
-		if got := r.shown("client-1", nil); got != nil {
+		if got := r.shown("client-1", ""); got != nil {
 			t.Errorf("status of the mended one is %q", got)
 		}
 	})
@@ -162,17 +162,61 @@ spec: {from: [{targetRef: {kind: Mesh}, default: {action: Allow}}]}
 		s := r.insight("client-1").Subscriptions
 		return len(s) == 1 && s[0].Status.CDS.ResponsesRejected == 1
 	})
-	if got, want := r.shown("client-1", nil), []string{"Cluster [" + name + "] " + name + ": no [MeshTimeout/short]"}; !gocmp.Equal(want, got) {
+	if got, want := r.shown("client-1", ""), []string{"Cluster [" + name + "] " + name + ": no [MeshTimeout/short]"}; !gocmp.Equal(want, got) {
 		t.Errorf("status is %q, want %q", got, want)
 	}
-	for policyName, want := range map[string]bool{"short": true, "all": false} {
-		kind := resource.Kind("MeshTimeout")
-		if policyName == "all" {
-			kind = "MeshTrafficPermission"
+	for kind, want := range map[resource.Kind]string{"MeshTimeout": "MeshTimeout/short", "MeshTrafficPermission": "", "MeshProxyPatch": ""} {
+		if got := r.shown("client-1", kind); !strings.HasSuffix(got[0], "["+want+"]") {
+			t.Errorf("asked for %s: %q, want %q", kind, got, want)
 		}
-		got := r.shown("client-1", &resource.Key{Kind: kind, Mesh: "default", Name: policyName})
-		if strings.Contains(got[0], policyName) != want {
-			t.Errorf("asked for %s: %q", policyName, got)
+	}
+	// Where each does what the other does too, both are named.
+	r.put(timeout("shorter", "2s"))
+	r.backend("backend-2", "10.0.0.2")
+	r.awaitDataplane("backend-2")
+	if got, want := r.shown("client-1", ""), "[MeshTimeout/shorter MeshTimeout/short]"; !strings.HasSuffix(got[0], want) {
+		t.Errorf("status is %q, want %s", got, want)
+	}
+}
+
+// TestWarningsHaveAnAuthor: of several policies of a kind, those are named without which a part would not be left out.
+func TestWarningsHaveAnAuthor(t *testing.T) {
+	r := newRig(t)
+	limit := func(name, service string, status int) string {
+		return fmt.Sprintf(`
+type: MeshRateLimit
+mesh: default
+name: %s
+spec:
+  targetRef: {kind: MeshSubset, tags: {kuma.io/service: %s}}
+  from:
+  - targetRef: {kind: Mesh}
+    default: {local: {http: {requestRate: {num: 1, interval: 1s}, onRateLimit: {status: %d}}}}
+`, name, service, status)
+	}
+	r.put(limit("odd", "client", 420), limit("zeal", "client", 429), badPatch, patchOf("good", "client", "tcpBacklogSize: 7"), `
+type: MeshTimeout
+mesh: default
+name: nowhere
+spec: {targetRef: {kind: MeshHTTPRoute, name: missing}, to: [{targetRef: {kind: Mesh}, default: {http: {requestTimeout: 2s}}}]}
+`, timeout("short", "2s"))
+	p := r.delta(r.ctx(), node("client-1"), nil)
+	p.subscribe(TypeListener)
+	p.ack(p.next())
+	for kind, want := range map[resource.Kind][]string{
+		"":               {"MeshRateLimit/odd", "MeshProxyPatch/bad", "MeshTimeout/nowhere"},
+		"MeshRateLimit":  {"MeshRateLimit/odd", "", ""},
+		"MeshProxyPatch": {"", "MeshProxyPatch/bad", ""},
+	} {
+		s, err := r.srv.Blame("default", "client-1", kind)
+		if err != nil || len(s.Warnings) != len(want) {
+			t.Fatalf("status is %+v, %v", s, err)
+		}
+		for i, w := range s.Warnings {
+			about := []resource.Kind{"MeshRateLimit", "MeshProxyPatch", "MeshTimeout"}[i]
+			if got := strings.Join(keysOf(w.Policies), " "); got != want[i] || !w.About(about) || w.About("Mesh") {
+				t.Errorf("asked for %q, warning %q is about %q, want %q", kind, w.Text, got, want[i])
+			}
 		}
 	}
 }
@@ -207,7 +251,7 @@ func TestStatusOfAFailure(t *testing.T) {
 		<-tries
 	}
 	status := func() *Status {
-		s, err := r.srv.Status("default", "client-1", nil)
+		s, err := r.srv.Blame("default", "client-1", "")
 		if err != nil {
 			t.Fatal(err)
 		}
