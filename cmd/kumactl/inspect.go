@@ -18,7 +18,8 @@ func newInspectCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "inspect POLICY NAME",
 		Short: "Show what is in force",
-		Long: "Show the state of proxies, services, meshes and zones, or the data plane proxies that a policy is in force at.\n" +
+		Long: "Show the state of proxies, services, meshes and zones, or the data plane proxies that a policy is in force at, what\n" +
+			"their Envoys refuse because of it and which parts of it have no effect.\n" +
 			"POLICY is the type of a policy, such as meshtimeout or meshtrafficpermission.",
 		Example: "  kumactl inspect dataplanes\n" +
 			"  kumactl inspect meshtimeout mesh-timeout-all-default",
@@ -43,7 +44,7 @@ func newInspectCommand(a *app) *cobra.Command {
 				if kind.Policy == nil {
 					return usage(cmd, fmt.Sprintf("%s is no policy: see it with `kumactl get %s`", kind.Name, kind.Path))
 				}
-				return a.affected(cmd, c, output, append(kind.URL(a.mesh, given[1]), "_resources", "dataplanes"))
+				return a.inspectPolicy(cmd, c, output, kind.URL(a.mesh, given[1]))
 			})
 		},
 	}
@@ -58,15 +59,36 @@ func newInspectCommand(a *app) *cobra.Command {
 	return cmd
 }
 
-// affected prints the proxies of a list.
-func (a *app) affected(cmd *cobra.Command, c *client.Client, output string, path []string) error {
-	body, err := c.Do(cmd.Context(), http.MethodGet, path, nil, nil)
+// inspectPolicy prints the proxies of a policy and what is wrong with it.
+func (a *app) inspectPolicy(cmd *cobra.Command, c *client.Client, output string, path []string) error {
+	list, err := c.Do(cmd.Context(), http.MethodGet, append(slices.Clone(path), "_resources", "dataplanes"), nil, nil)
+	if err != nil {
+		return fmt.Errorf("inspect: %w", err)
+	}
+	status, denied, err := a.policyStatus(cmd.Context(), c, path)
 	if err != nil {
 		return fmt.Errorf("inspect: %w", err)
 	}
 	if output != "table" {
+		body, err := withStatus(list, status)
+		if err != nil {
+			return err
+		}
 		return a.show(output, body, nil)
 	}
+	if err := a.printAffected(list); err != nil {
+		return err
+	}
+	switch {
+	case denied != "":
+		_, err = fmt.Fprintf(a.stdout, "\nWhat Envoys refuse is not shown: %s\n", printable(denied))
+	case status != nil:
+		err = a.printPolicyStatus(status)
+	}
+	return err
+}
+
+func (a *app) printAffected(body []byte) error {
 	var list struct {
 		Items []struct {
 			head
@@ -102,7 +124,14 @@ func newInspectMeshGatewayCommand(a *app) *cobra.Command {
 				return err
 			}
 			defer c.Close()
-			return a.affected(cmd, c, output, []string{"meshes", a.mesh, "meshgateways", given[0], "dataplanes"})
+			body, err := c.Do(cmd.Context(), http.MethodGet, []string{"meshes", a.mesh, "meshgateways", given[0], "dataplanes"}, nil, nil)
+			if err != nil {
+				return fmt.Errorf("inspect: %w", err)
+			}
+			if output != "table" {
+				return a.show(output, body, nil)
+			}
+			return a.printAffected(body)
 		},
 	}
 	outputFlag(cmd, &output)
@@ -112,6 +141,7 @@ func newInspectMeshGatewayCommand(a *app) *cobra.Command {
 // proxyTypes are what `inspect dataplane --type` knows, with the end of their path.
 var proxyTypes = map[string]string{
 	"policies": "policies", "rules": "_rules", "config": "_config", "config-dump": "xds", "stats": "stats", "clusters": "clusters",
+	"status": "_status",
 }
 
 func newInspectDataplaneCommand(a *app) *cobra.Command {
@@ -126,9 +156,11 @@ func newInspectDataplaneCommand(a *app) *cobra.Command {
 			"  config       the configuration that the control plane makes for it\n" +
 			"  config-dump  the configuration that its Envoy has\n" +
 			"  stats        the statistics of its Envoy\n" +
-			"  clusters     the clusters of its Envoy and their health",
+			"  clusters     the clusters of its Envoy and their health\n" +
+			"  status       what its Envoy refuses and why, and which parts of policies have no effect",
 		Example: "  kumactl inspect dataplane web-1\n" +
 			"  kumactl inspect dataplane web-1 --type rules\n" +
+			"  kumactl inspect dataplane web-1 --type status\n" +
 			"  kumactl inspect dataplane web-1 --type config --shadow --include=diff",
 		Args: args(1, 1, "a name"),
 		RunE: func(cmd *cobra.Command, given []string) error {
@@ -165,12 +197,14 @@ func newInspectDataplaneCommand(a *app) *cobra.Command {
 				return printPolicies(a.stdout, body)
 			case kind == "rules" && output == "table":
 				return printRules(a.stdout, body)
+			case kind == "status" && output == "table":
+				return a.printStatus(fmt.Sprintf("Dataplane %s of mesh %s", given[0], a.mesh), body)
 			}
 			return a.printProxy(output, body)
 		},
 	}
 	outputFlag(cmd, &output)
-	cmd.Flags().StringVar(&kind, "type", "policies", "what to show: one of policies|rules|config|config-dump|stats|clusters")
+	cmd.Flags().StringVar(&kind, "type", "policies", "what to show: one of policies|rules|config|config-dump|stats|clusters|status")
 	cmd.Flags().BoolVar(&shadow, "shadow", false, "with --type config, let policies with the label kuma.io/effect: shadow count")
 	cmd.Flags().StringSliceVar(&include, "include", nil, "with --type config, diff adds what --shadow changes, as a JSON patch")
 	return cmd
@@ -189,15 +223,18 @@ func (a *app) printProxy(output string, body []byte) error {
 }
 
 func newInspectZoneProxyCommand(a *app, name, alias, what string) *cobra.Command {
-	var kind string
+	var kind, output string
 	path := strings.ReplaceAll(name, "-", "") + "es" // /zoneingresses and /zoneegresses (contract controlplane.md §0)
 	cmd := &cobra.Command{
 		Use: name + " NAME", Aliases: []string{alias}, Short: "Show one " + what + " from inside",
 		Args: args(1, 1, "a name"),
 		RunE: func(cmd *cobra.Command, given []string) error {
-			end := map[string]string{"config-dump": "xds", "stats": "stats", "clusters": "clusters"}[kind]
+			if err := checkOutput(cmd, output); err != nil {
+				return err
+			}
+			end := map[string]string{"config-dump": "xds", "stats": "stats", "clusters": "clusters", "status": "_status"}[kind]
 			if end == "" {
-				return usage(cmd, fmt.Sprintf("--type %q is none of config-dump, stats, clusters", kind))
+				return usage(cmd, fmt.Sprintf("--type %q is none of config-dump, stats, clusters, status", kind))
 			}
 			c, err := a.client()
 			if err != nil {
@@ -208,9 +245,13 @@ func newInspectZoneProxyCommand(a *app, name, alias, what string) *cobra.Command
 			if err != nil {
 				return fmt.Errorf("inspect %s %q: %w", what, given[0], err)
 			}
-			return a.printProxy("json", body)
+			if kind == "status" && output == "table" {
+				return a.printStatus(what+" "+given[0], body)
+			}
+			return a.printProxy(output, body)
 		},
 	}
-	cmd.Flags().StringVar(&kind, "type", "config-dump", "what to show: one of config-dump|stats|clusters")
+	outputFlag(cmd, &output)
+	cmd.Flags().StringVar(&kind, "type", "config-dump", "what to show: one of config-dump|stats|clusters|status")
 	return cmd
 }
