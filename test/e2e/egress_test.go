@@ -112,6 +112,17 @@ spec:
 		apply(t, s, scene.Mesh)
 		awaitStatus(t, web, url("plain"), 200)
 	})
+	t.Run("what kumactl shows of it", func(t *testing.T) {
+		for kind, want := range map[string]string{
+			"status": "zone egress exit is connected, its Envoy has taken all of its configuration", "stats": "cluster_manager.active_clusters",
+			"clusters": "::added_via_api::true", "config-dump": "envoy.admin.v3.ListenersConfigDump",
+		} {
+			out, err := s.Kumactl(ctx(t), nil, "inspect", "zoneegress", "exit", "--type", kind)
+			if err != nil || !strings.Contains(out, want) || strings.Contains(out, "PRIVATE KEY") {
+				t.Errorf("%s: %v: %.400s, want %s", kind, err, out, want)
+			}
+		}
+	})
 	t.Run("insight and departure", func(t *testing.T) {
 		client := scene.HTTPClient(s.ControlPlane.Host)
 		defer client.CloseIdleConnections()
