@@ -24,12 +24,7 @@ func TestAdvice(t *testing.T) {
 	body := func(body string) string {
 		return to("{backends: [{type: OpenTelemetry, openTelemetry: {endpoint: a:1, body: " + body + "}}]}")
 	}
-	matches := func(mode, matches string) string {
-		return conf("{passthroughMode: " + mode + ", appendMatch: [" + matches + "]}")
-	}
 	const (
-		anyPort    = "{type: Domain, value: w.example, protocol: http}"
-		onePort    = "{type: Domain, value: g.example, port: 50051, protocol: grpc}"
 		onlyTexts  = "Envoy refuses the listener with values other than stringValue, arrayValue and kvlistValue: write numbers as texts"
 		noInterval = "Envoy refuses the listener with a backOff that has none: set it, unless another policy does"
 	)
@@ -66,11 +61,6 @@ func TestAdvice(t *testing.T) {
 			"spec.default.backends[0].openTelemetry.endpoint: it has no host, no spans are made",
 		}},
 		{"MeshTrace", conf("{backends: [{type: OpenTelemetry, openTelemetry: {endpoint: 'a:1'}}]}"), nil},
-		{"MeshPassthrough", matches("Matched", onePort+", "+anyPort), []string{
-			"spec.default.appendMatch[1].port: it takes the same connections to port 50051 as g.example (grpc), for which Envoy refuses the listener: name the ports",
-		}},
-		{"MeshPassthrough", matches("None", onePort+", "+anyPort), nil},
-		{"MeshPassthrough", matches("Matched", onePort), nil},
 		{"MeshTimeout", to("{http: {requestTimeout: 0s}}"), nil},
 	} {
 		r, err := resource.NewRegistry(all.Descriptors()...).DecodeYAML([]byte("{type: " + tt.kind + ", mesh: m, name: p, spec: {" + tt.spec + "}}"))

@@ -182,6 +182,10 @@ type Env struct {
 	WorkDir, MetricsCert, MetricsKey string
 }
 
+// Connected is false for a proxy that is only shown, as Kuma shows it; what runs is what was meant, where Envoy would refuse
+// that.
+func (e Env) Connected() bool { return e.WorkDir != "" }
+
 // Service is the name that the proxy goes by: the first of its values of kuma.io/service, or "unknown" (contract
 // effects-security.md §5).
 func (e Env) Service() string {

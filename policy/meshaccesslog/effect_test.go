@@ -74,6 +74,7 @@ func TestLoggers(t *testing.T) {
 			}
 			var clusters []string
 			l := &loggers{env: env(), collectors: map[collector]string{}, add: func(c *effect.Cluster) { clusters = append(clusters, c.Name) }}
+			l.refused, l.warn = map[string]bool{}, func(string, ...any) {}
 			got, err := l.logger(b, "standard %KUMA_MESH%", r)
 			if err != nil {
 				t.Fatal(err)
@@ -106,6 +107,36 @@ func TestLoggers(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestUnloggable: Envoy fills in texts only, and refuses a listener with another value.
+func TestUnloggable(t *testing.T) {
+	for body, want := range map[string]int{
+		`null`:                0,
+		`"text"`:              0,
+		`7`:                   0, // becomes a text
+		`{"stringValue":"x"}`: 0,
+		`{"intValue":"7"}`:    1,
+		`{"boolValue":true}`:  1,
+		`{"arrayValue":{"values":[{"stringValue":"x"}]}}`:                        0,
+		`{"arrayValue":{"values":[{"stringValue":"x"},{"doubleValue":1.5}]}}`:    1,
+		`{"kvlistValue":{"values":[{"key":"k","value":{"stringValue":"x"}}]}}`:   0,
+		`{"kvlistValue":{"values":[{"key":"k","value":{"arrayValue":{}}}]}}`:     0,
+		`{"kvlistValue":{"values":[{"key":"k"}]}}`:                               1,
+		`{"kvlistValue":{"values":[{"key":"k","value":{"bytesValue":"eA=="}}]}}`: 1,
+	} {
+		warned := 0
+		l := &loggers{
+			env: env(), collectors: map[collector]string{}, add: func(*effect.Cluster) {},
+			refused: map[string]bool{}, warn: func(string, ...any) { warned++ },
+		}
+		b := Backend{Type: BackendOpenTelemetry, OpenTelemetry: &OpenTelemetry{Endpoint: "h", Body: []byte(body)}}
+		for range 2 {
+			if got, err := l.logger(b, "standard", traffic{}.replacer(env())); got == nil || err != nil || warned != want {
+				t.Errorf("%s: got %v, %v, warned %d times, want %d", body, got, err, warned, want)
+			}
+		}
+	}
 }
 
 // TestChains logs every chain of an inbound, and in the form of its protocol.

@@ -72,6 +72,14 @@ func (l *loggers) cluster(c collector) string {
 	return name
 }
 
+// refuse warns once of an endpoint.
+func (l *loggers) refuse(endpoint, format string) {
+	if !l.refused[endpoint] {
+		l.refused[endpoint] = true
+		l.warn(format, endpoint)
+	}
+}
+
 // logger makes Envoy's logger of a backend. It is nil for one that cannot be: a collector without a host.
 func (l *loggers) logger(b Backend, standard string, r *strings.Replacer) (*accesslogv3.AccessLog, error) {
 	var config proto.Message
@@ -85,14 +93,14 @@ func (l *loggers) logger(b Backend, standard string, r *strings.Replacer) (*acce
 	case b.Type == BackendOpenTelemetry && b.OpenTelemetry != nil:
 		host, port, ok := effect.SplitCollector(b.OpenTelemetry.Endpoint)
 		if !ok {
-			if l.refused[b.OpenTelemetry.Endpoint] {
-				return nil, nil
-			}
-			l.refused[b.OpenTelemetry.Endpoint] = true
-			l.warn("MeshAccessLog: nothing is sent to OpenTelemetry endpoint %q, which has no host", b.OpenTelemetry.Endpoint)
+			l.refuse(b.OpenTelemetry.Endpoint, "MeshAccessLog: nothing is sent to OpenTelemetry endpoint %q, which has no host")
 			return nil, nil
 		}
-		name, config = "envoy.access_loggers.open_telemetry", b.OpenTelemetry.config(l.cluster(collector{host, port}), standard, r, l.env.WorkDir != "")
+		if !loggable(b.OpenTelemetry.body(standard, r)) {
+			l.refuse(b.OpenTelemetry.Endpoint, "MeshAccessLog: the body for OpenTelemetry endpoint %q has a value that is neither a text nor a list or "+
+				"object of such, for which Envoy refuses the listener: write it as stringValue")
+		}
+		name, config = "envoy.access_loggers.open_telemetry", b.OpenTelemetry.config(l.cluster(collector{host, port}), standard, r, l.env.Connected())
 	default:
 		return nil, nil
 	}
@@ -246,4 +254,17 @@ func replaceIn(v *otlpv1.AnyValue, r *strings.Replacer) {
 			replaceIn(pair.Value, r)
 		}
 	}
+}
+
+// loggable tells whether Envoy takes a value: it fills in texts only.
+func loggable(v *otlpv1.AnyValue) bool {
+	switch value := v.GetValue().(type) {
+	case *otlpv1.AnyValue_StringValue:
+		return true
+	case *otlpv1.AnyValue_ArrayValue:
+		return !slices.ContainsFunc(value.ArrayValue.GetValues(), func(item *otlpv1.AnyValue) bool { return !loggable(item) })
+	case *otlpv1.AnyValue_KvlistValue:
+		return !slices.ContainsFunc(value.KvlistValue.GetValues(), func(pair *otlpv1.KeyValue) bool { return !loggable(pair.Value) })
+	}
+	return false
 }

@@ -146,12 +146,21 @@ func withoutClashes(matches []Match) (kept, dropped []Match) {
 }
 
 // destinations are the matches in the order of their chains and routes, each once. One for any port is repeated for every
-// port that another names: Envoy looks at the port first and never comes back to chains without one.
-func destinations(matches []Match) []destination {
+// port that another names: Envoy looks at the port first and never comes back to chains without one. With apart it is not
+// where Envoy could not tell it from one that names the port; Kuma makes two chains then, for which Envoy refuses the listener.
+func destinations(matches []Match, apart bool) []destination {
 	var named []uint32
+	taken := map[string]string{}
 	for _, m := range matches {
-		if m.Port != nil && !slices.Contains(named, *m.Port) {
+		if m.Port == nil {
+			continue
+		}
+		if !slices.Contains(named, *m.Port) {
 			named = append(named, *m.Port)
+		}
+		if d, ok := m.destination(); ok {
+			place, protocol := d.takes()
+			taken[place] = protocol
 		}
 	}
 	seen := map[string]bool{}
@@ -171,30 +180,14 @@ func destinations(matches []Match) []destination {
 		if d.port == 0 {
 			for _, port := range named {
 				d.port = port
-				add(d)
+				place, protocol := d.takes()
+				if by, found := taken[place]; !apart || !found || by == protocol {
+					add(d)
+				}
 			}
 		}
 	}
 	slices.SortFunc(out, compare)
-	return out
-}
-
-// clash are two destinations for the same connections but with another protocol: one of them is repeated for a port that
-// the other names. Kuma hands them on, and Envoy refuses the listener.
-type clash [2]destination
-
-func clashes(places []destination) []clash {
-	taken := map[string]destination{}
-	var out []clash
-	for _, d := range places {
-		place, protocol := d.takes()
-		if other, found := taken[place]; found {
-			if _, p := other.takes(); p != protocol {
-				out = append(out, clash{other, d})
-			}
-		}
-		taken[place] = d
-	}
 	return out
 }
 

@@ -33,11 +33,7 @@ func Apply(p *effect.Proxy, r *policy.Rules) error {
 		p.Warn("%s: match %s (%s) is left out: it has no protocol, or a policy of higher precedence takes the same connections in another way",
 			Name, m.place(), m.Protocol)
 	}
-	places := destinations(matches)
-	for _, c := range clashes(places) {
-		p.Warn("%s: %s (%s) takes the same connections to port %s as %s (%s), for which Envoy refuses the listener: name the ports",
-			Name, c[0].value, c[0].protocol, c[0].portText(), c[1].value, c[1].protocol)
-	}
+	places := destinations(matches, p.Connected())
 	for _, pass := range p.Passthrough {
 		chains := chainsOf(p.Env, places, pass.IPv6)
 		if len(chains) == 0 {

@@ -157,3 +157,33 @@ func TestOneFamily(t *testing.T) {
 		t.Errorf("clusters are %q, want %q", got, want)
 	}
 }
+
+// TestAnyPortBesideOne: a proxy that runs must not get two chains for the same connections, as Kuma makes and Envoy refuses.
+func TestAnyPortBesideOne(t *testing.T) {
+	port := uint32(50051)
+	conf := &meshpassthrough.Conf{AppendMatch: []meshpassthrough.Match{
+		{Type: meshpassthrough.TypeDomain, Value: "a.x", Protocol: meshpassthrough.ProtocolHTTP},
+		{Type: meshpassthrough.TypeDomain, Value: "b.x", Protocol: meshpassthrough.ProtocolGRPC, Port: &port},
+		{Type: meshpassthrough.TypeDomain, Value: "c.x", Protocol: meshpassthrough.ProtocolTLS},
+		{Type: meshpassthrough.TypeCIDR, Value: "10.0.0.1/32", Protocol: meshpassthrough.ProtocolTCP},
+		{Type: meshpassthrough.TypeIP, Value: "10.0.0.1", Protocol: meshpassthrough.ProtocolTCP, Port: &port},
+	}}
+	const tls, end = "meshpassthrough_tls_c.x_50051 meshpassthrough_tls_c.x_* meshpassthrough_tcp_10.0.0.1_50051 ", "meshpassthrough_grpc_50051"
+	for workDir, want := range map[string]string{
+		"":     tls + "meshpassthrough_tcp_10.0.0.1/32_50051 meshpassthrough_tcp_10.0.0.1/32_* meshpassthrough_http_50051 meshpassthrough_http_* " + end,
+		"/run": tls + "meshpassthrough_tcp_10.0.0.1/32_* meshpassthrough_http_* " + end,
+	} {
+		p := &effect.Proxy{Env: effect.Env{Transparent: true, WorkDir: workDir}}
+		p.Passthrough = append(p.Passthrough, effect.NewPassthrough(corev3.TrafficDirection_OUTBOUND, false, 15001, true))
+		if err := meshpassthrough.Apply(p, &policy.Rules{Single: &policy.SingleRule{Conf: conf}}); err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, c := range p.Passthrough[0].Listener.Chains {
+			got = append(got, c.Name)
+		}
+		if strings.Join(got, " ") != want {
+			t.Errorf("work directory %q: chains are %q, want %q", workDir, got, want)
+		}
+	}
+}

@@ -1,9 +1,7 @@
 package meshpassthrough
 
 import (
-	"fmt"
 	"net/netip"
-	"slices"
 	"strings"
 
 	"github.com/kuma-dp/kuma-dp/policy"
@@ -28,25 +26,6 @@ func (s *Spec) CheckSchema() []resource.Violation {
 func (s *Spec) Validate(meta *resource.Meta) []resource.Violation {
 	grammar := policy.Grammar{Top: []string{policy.Mesh, policy.MeshSubset}}
 	return policy.Validate(s, meta, grammar, validateConf)
-}
-
-// Advice implements policy.Advised.
-func (s *Spec) Advice() []resource.Violation {
-	return policy.Advise(s, func(f *resource.Faults, p resource.Path, c *Conf) {
-		if c.PassthroughMode == ModeAll || c.PassthroughMode == ModeNone {
-			return
-		}
-		kept, _ := withoutClashes(c.AppendMatch)
-		for _, pair := range clashes(destinations(kept)) {
-			for n, d := range pair {
-				i := slices.IndexFunc(c.AppendMatch, func(m Match) bool { return m.Port == nil && m.Value == d.value && m.Protocol == d.protocol })
-				if other := pair[1-n]; i >= 0 {
-					f.Add(p.Field("appendMatch").Index(i).Field("port"), fmt.Sprintf("it takes the same connections to port %s as %s (%s), for which Envoy refuses the listener: name the ports",
-						d.portText(), other.value, other.protocol))
-				}
-			}
-		}
-	})
 }
 
 func validateConf(f *resource.Faults, p resource.Path, c *Conf) {

@@ -93,6 +93,12 @@ func TestPassthrough(t *testing.T) {
 		reach(t, "https", "shop.example.com", 0)
 		reach(t, "https", "any.example.com", 200)
 	})
+	t.Run("any port beside one", func(t *testing.T) {
+		apply(t, s, few(match("Domain", "api.example.com", 0, "http"), match("Domain", "api.example.com", 50051, "grpc")))
+		reach(t, "https", "any.example.com", 0)
+		reach(t, "http", "other.example.com", 503)
+		reach(t, "http", "api.example.com", 200)
+	})
 	t.Run("contradiction", func(t *testing.T) {
 		apply(t, s, few(match("Domain", "api.example.com", outside.plain, "http"))+"---\n"+
 			matches("lower", match("Domain", "other.example.com", outside.plain, "http2"), match("Domain", "shop.example.com", outside.secure, "tls")))
