@@ -3,6 +3,8 @@ package meshmetric
 import (
 	"cmp"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -29,6 +31,9 @@ const (
 	dynamicConfig       = "_kuma:dynamicconfig:observability"
 )
 
+// defaultPort stands for an absent Prometheus.Port.
+const defaultPort = 5670
+
 // Apply adds a listener for every Prometheus server, which leads to the page of the agent; for every OpenTelemetry
 // collector one on a socket, through which the agent pushes; and one on a socket that tells the agent what to do.
 func Apply(p *effect.Proxy, r *policy.Rules) error {
@@ -39,6 +44,7 @@ func Apply(p *effect.Proxy, r *policy.Rules) error {
 	if conf == nil || len(conf.Backends) == 0 {
 		return nil
 	}
+	conf.warn(p)
 	if conf.has(BackendPrometheus) {
 		p.AddCluster(effect.OriginPrometheus, pipeCluster(hijacker, p.Socket("kuma-mh")))
 	}
@@ -81,21 +87,47 @@ func (c *Conf) has(backendType string) bool {
 	return false
 }
 
-func (b *Prometheus) listener(env effect.Env) *effect.Listener {
-	client := DefaultClientID
-	if b.ClientID != nil {
-		client = cmp.Or(*b.ClientID, DefaultClientID)
+// warn tells of two servers on one port: Envoy opens it for one of them only and refuses the listener of the other.
+func (c *Conf) warn(p *effect.Proxy) {
+	ports := map[string]uint32{}
+	for _, b := range c.Backends {
+		if b.Type == BackendPrometheus && b.Prometheus != nil {
+			ports[b.Prometheus.client()] = b.Prometheus.port()
+		}
 	}
-	path, port := "/metrics", uint32(5670)
+	clients := map[uint32]string{}
+	for _, client := range slices.Sorted(maps.Keys(ports)) {
+		port := ports[client]
+		if other, found := clients[port]; found {
+			p.Warn("MeshMetric: Prometheus backends %s and %s have one port, %d, and Envoy refuses the listener of one: give each its own",
+				other, client, port)
+		}
+		clients[port] = client
+	}
+}
+
+func (b *Prometheus) client() string {
+	if b.ClientID == nil {
+		return DefaultClientID
+	}
+	return cmp.Or(*b.ClientID, DefaultClientID)
+}
+
+func (b *Prometheus) port() uint32 {
+	if b.Port == nil {
+		return defaultPort
+	}
+	return *b.Port
+}
+
+func (b *Prometheus) listener(env effect.Env) *effect.Listener {
+	path := "/metrics"
 	if b.Path != nil {
 		path = *b.Path
 	}
-	if b.Port != nil {
-		port = *b.Port
-	}
 	route := forward(path, hijacker)
 	route.GetRoute().PrefixRewrite = "/meshmetric"
-	l := newListener(env, prometheusPrefix+client, effect.SocketAddress(env.Address, port), route)
+	l := newListener(env, prometheusPrefix+b.client(), effect.SocketAddress(env.Address, b.port()), route)
 	l.TrafficDirection = corev3.TrafficDirection_INBOUND
 	l.EnableReusePort = wrapperspb.Bool(false)
 	if b.TLS != nil && b.TLS.Mode == TLSProvided && env.MetricsCert != "" && env.MetricsKey != "" {

@@ -126,3 +126,29 @@ func TestNothing(t *testing.T) {
 		}
 	}
 }
+
+// TestTwoServersOnOnePort: Envoy refuses the second listener; Kuma says nothing.
+func TestTwoServersOnOnePort(t *testing.T) {
+	for conf, want := range map[string]int{
+		`{"port":5670,"path":"/m"}|{"clientId":"b","port":5670,"path":"/m"}`:                                                1,
+		`{"port":5670,"path":"/m"}|{"clientId":"b","port":5671,"path":"/m"}`:                                                0,
+		`{"port":5670,"path":"/m"}|{"port":5670,"path":"/n"}`:                                                               0, // one listener
+		`{"clientId":"a","port":1,"path":"/m"}|{"clientId":"a","port":2,"path":"/m"}|{"clientId":"b","port":1,"path":"/m"}`: 0,
+	} {
+		c := &Conf{}
+		for backend := range strings.SplitSeq(conf, "|") {
+			b := Backend{Type: BackendPrometheus, Prometheus: &Prometheus{}}
+			if err := json.Unmarshal([]byte(backend), b.Prometheus); err != nil {
+				t.Fatal(err)
+			}
+			c.Backends = append(c.Backends, b)
+		}
+		p := &effect.Proxy{}
+		if err := Apply(p, &policy.Rules{Single: &policy.SingleRule{Conf: c}}); err != nil {
+			t.Fatal(err)
+		}
+		if got := len(p.Warnings()); got != want {
+			t.Errorf("%s: warnings %q, want %d", conf, p.Warnings(), want)
+		}
+	}
+}
