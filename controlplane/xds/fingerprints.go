@@ -36,30 +36,40 @@ type fingerprints struct {
 
 func newFingerprints(effects []effect.Kind, env effect.Env, rules map[resource.Kind]*policy.Rules) *fingerprints {
 	f := &fingerprints{effects: effects, rules: rules, confs: map[any]string{}, scoped: map[resource.Kind]bool{}}
+	f.byEffect = make([]*policy.Rules, 0, len(effects))
+	var general, listeners, clusters []byte
 	for _, e := range effects {
 		f.byEffect = append(f.byEffect, rules[e.Kind])
 		if e.Route != nil {
 			continue // what routes say is told by effect.Routing
 		}
-		f.scoped[e.Kind] = rules[e.Kind].RouteScoped()
+		if rules[e.Kind].RouteScoped() {
+			f.scoped[e.Kind] = true
+		}
 		effective := effect.Effective(rules[e.Kind])
-		f.general += bit(effective)
+		general = append(general, bit(effective)...)
 		if effective && e.Key != nil {
-			key := join(e.Key(env, rules[e.Kind]))
+			key := e.Key(env, rules[e.Kind])
 			if e.ListenersOnly {
-				f.listeners += key
+				listeners = appendPart(listeners, key)
 			} else {
-				f.general += key
+				general = appendPart(general, key)
 			}
 		}
-		f.clusters += join(effect.ClusterKey(rules[e.Kind]))
+		clusters = appendPart(clusters, effect.ClusterKey(rules[e.Kind]))
 	}
+	f.general, f.listeners, f.clusters = string(general), string(listeners), string(clusters)
 	f.quick = join(env.Mesh, env.MTLSMode, bit(env.Transparent), bit(env.IPv6), env.SourceTags, f.general, f.listeners, f.clusters)
 	return f
 }
 
+// parts begins a list with room for what is said by each kind.
+func (f *fingerprints) parts() []string {
+	return append(make([]string, 0, len(f.effects)+8), f.general)
+}
+
 func (f *fingerprints) service(key resource.Key, section string) string {
-	parts := []string{f.general}
+	parts := f.parts()
 	for _, e := range f.effects {
 		if e.Route != nil {
 			continue
@@ -74,7 +84,7 @@ func (f *fingerprints) service(key resource.Key, section string) string {
 
 // legacyService renders what rules by tags say about a kuma.io/service.
 func (f *fingerprints) legacyService(name string) string {
-	parts := []string{f.general}
+	parts := f.parts()
 	for _, e := range f.effects {
 		if e.Route != nil {
 			continue
@@ -103,7 +113,7 @@ func (f *fingerprints) legacyRoutes(name string, routing *effect.Routing) string
 }
 
 func (f *fingerprints) inbound(in *resource.Inbound) string {
-	parts := []string{f.general}
+	parts := f.parts()
 	for _, e := range f.effects {
 		if rules := f.rules[e.Kind]; rules != nil {
 			for _, r := range rules.From {
@@ -149,11 +159,16 @@ func join(parts ...string) string {
 	}
 	b := slices.Grow([]byte(nil), n)
 	for _, p := range parts {
-		b = strconv.AppendInt(b, int64(len(p)), 36)
-		b = append(b, ':')
-		b = append(b, p...)
+		b = appendPart(b, p)
 	}
 	return string(b)
+}
+
+// appendPart adds one part to what join makes.
+func appendPart(b []byte, part string) []byte {
+	b = strconv.AppendInt(b, int64(len(part)), 36)
+	b = append(b, ':')
+	return append(b, part...)
 }
 
 func bit(b bool) string {
