@@ -12,7 +12,6 @@ import (
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	httprbacv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/rbac/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
-	rbacv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/rbac/v3"
 	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 	httpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -111,13 +110,10 @@ func NewEgressChain(env Env, stat, destination, sni, protocol string, principals
 	c := &Chain{Name: destination, Match: SNIMatch(sni), TLS: DownstreamTLS(env.Mesh)}
 	rules := &rbacconfigv3.RBAC{}
 	if len(principals) > 0 {
-		rules.Policies = map[string]*rbacconfigv3.Policy{"MeshTrafficPermission": {
-			Permissions: []*rbacconfigv3.Permission{{Rule: &rbacconfigv3.Permission_Any{Any: true}}}, Principals: principals,
-		}}
+		rules.Policies = map[string]*rbacconfigv3.Policy{"MeshTrafficPermission": AnythingFor(principals...)}
 	}
 	if !IsHTTP(protocol) {
-		rbac := &Filter{Name: FilterNetworkRBAC, Config: &rbacv3.RBAC{Rules: rules, StatPrefix: StatName(stat) + "."}}
-		c.Filters = append([]*Filter{rbac}, tcpFilters(protocol, destination, destination, nil)...)
+		c.Filters = append([]*Filter{NetworkRBAC(stat, rules, nil)}, tcpFilters(protocol, destination, destination, nil)...)
 		return c
 	}
 	h := &HCM{Filters: httpFilters(protocol), HttpConnectionManager: &hcmv3.HttpConnectionManager{

@@ -123,7 +123,7 @@ func (in *Inbound) filters() []*Filter {
 		StatPrefix: StatName(cluster),
 		RouteSpecifier: &hcmv3.HttpConnectionManager_RouteConfig{RouteConfig: &routev3.RouteConfiguration{
 			Name:                   "inbound:" + service,
-			RequestHeadersToRemove: []string{"x-kuma-tags"},
+			RequestHeadersToRemove: []string{TagsHeader},
 			ValidateClusters:       wrapperspb.Bool(false),
 			VirtualHosts: []*routev3.VirtualHost{{Name: cmp.Or(service, "unknown"), Domains: []string{"*"}, Routes: []*routev3.Route{
 				PrefixRoute("", "/", cluster),

@@ -110,7 +110,7 @@ func (out *Outbound) hcm(env Env, cluster string) *HCM {
 			Name:             "outbound:" + out.Destination,
 			ValidateClusters: wrapperspb.Bool(false),
 			RequestHeadersToAdd: []*corev3.HeaderValueOption{{
-				Header: &corev3.HeaderValue{Key: "x-kuma-tags", Value: env.SourceTags},
+				Header: &corev3.HeaderValue{Key: TagsHeader, Value: env.SourceTags},
 			}},
 			VirtualHosts: []*routev3.VirtualHost{{Name: out.Destination, Domains: []string{"*"}, Routes: []*routev3.Route{
 				PrefixRoute(catchAll(), "/", cluster),

@@ -12,17 +12,8 @@ import (
 	"github.com/kuma-dp/kuma-dp/resource"
 )
 
-// Names of ends of a connection that are no service (contract effects-security.md §5).
-const (
-	unknown     = "unknown"
-	external    = "external"
-	passThrough = "pass_through"
-)
-
-const (
-	inbound  = "INBOUND"
-	outbound = "OUTBOUND"
-)
+// unknown is what is told of a client.
+const unknown = "unknown"
 
 // Key tells what flows into listeners: the own address, service and pipe.
 func Key(env effect.Env, _ *policy.Rules) string {
@@ -57,7 +48,7 @@ func Apply(p *effect.Proxy, r *policy.Rules) error {
 	own := p.Service()
 	for _, in := range p.Inbounds {
 		if rules, _ := r.ForInbound(in.Resource); len(rules) > 0 {
-			if err := l.log(in.Listener, rules[0].Conf, traffic{source: unknown, destination: own, direction: inbound}); err != nil {
+			if err := l.log(in.Listener, rules[0].Conf, effect.Traffic{Source: unknown, Destination: own, Direction: effect.Incoming}); err != nil {
 				return err
 			}
 		}
@@ -72,7 +63,7 @@ func Apply(p *effect.Proxy, r *policy.Rules) error {
 			if legacy {
 				to = out.LegacyService
 			}
-			if err := l.log(out.Listener, out.Conf(r), traffic{source: own, destination: to, direction: outbound}); err != nil {
+			if err := l.log(out.Listener, out.Conf(r), effect.Traffic{Source: own, Destination: to, Direction: effect.Outgoing}); err != nil {
 				return err
 			}
 		}
@@ -92,53 +83,34 @@ func Apply(p *effect.Proxy, r *policy.Rules) error {
 // outside logs what goes to no service of the mesh, and to the first instance that is reached by its address: Kuma takes
 // one of these, whichever comes first to its hand.
 func (l *loggers) outside(p *effect.Proxy, r *policy.Rules) error {
-	conf, err := r.ForOutside(Kind(), map[string]string{resource.TagService: passThrough})
+	conf, err := r.ForOutside(Kind(), map[string]string{resource.TagService: effect.PassThrough})
 	if err != nil {
 		return fmt.Errorf("merge logs of passing traffic: %w", err)
 	}
-	t := traffic{source: p.Service(), destination: external, direction: outbound}
+	t := effect.Traffic{Source: p.Service(), Destination: effect.Outside, Direction: effect.Outgoing}
 	for _, pass := range p.Passthrough {
 		if err := l.log(pass.Listener, conf, t); err != nil {
 			return err
 		}
 	}
 	if len(p.Direct) > 0 {
-		t.destination = p.Direct[0].Name
+		t.Destination = p.Direct[0].Name
 		return l.log(p.Direct[0], conf, t)
 	}
 	return nil
 }
 
 // log adds the loggers of a conf, a *Conf or nil, to every chain of a listener.
-func (l *loggers) log(listener *effect.Listener, conf any, t traffic) error {
+func (l *loggers) log(listener *effect.Listener, conf any, t effect.Traffic) error {
 	c, _ := conf.(*Conf)
 	if c == nil {
 		return nil
 	}
-	replacer := t.replacer(l.env)
-	for _, chain := range listener.Chains {
-		for _, b := range c.Backends {
-			if h := chain.HCM(); h != nil {
-				entry, err := l.logger(b, httpFormat, replacer)
-				if err != nil {
-					return err
-				}
-				h.AccessLog = appended(h.AccessLog, entry)
-			} else if tcp := chain.TCPProxy(); tcp != nil {
-				entry, err := l.logger(b, tcpFormat, replacer)
-				if err != nil {
-					return err
-				}
-				tcp.AccessLog = appended(tcp.AccessLog, entry)
-			}
+	replacer := t.Replacer(l.env)
+	for _, b := range c.Backends {
+		if err := listener.AddLog(func(format string) (*accesslogv3.AccessLog, error) { return l.logger(b, format, replacer) }); err != nil {
+			return err
 		}
 	}
 	return nil
-}
-
-func appended(list []*accesslogv3.AccessLog, entry *accesslogv3.AccessLog) []*accesslogv3.AccessLog {
-	if entry == nil {
-		return list
-	}
-	return append(list, entry)
 }

@@ -38,7 +38,7 @@ func same(t *testing.T, got proto.Message, want string) {
 }
 
 func TestLoggers(t *testing.T) {
-	r := traffic{"src", "dst", outbound}.replacer(env())
+	r := effect.Traffic{Source: "src", Destination: "dst", Direction: effect.Outgoing}.Replacer(env())
 	const body, rest = `"body":`, `,"attributes":{},"commonConfig":{"grpcService":{"envoyGrpc":{"clusterName":"meshaccesslog:opentelemetry:0"}},` +
 		`"logName":"MeshAccessLog","transportApiVersion":"V3"}}`
 	for _, tt := range []struct{ name, backend, want string }{
@@ -132,7 +132,7 @@ func TestUnloggable(t *testing.T) {
 		}
 		b := Backend{Type: BackendOpenTelemetry, OpenTelemetry: &OpenTelemetry{Endpoint: "h", Body: []byte(body)}}
 		for range 2 {
-			if got, err := l.logger(b, "standard", traffic{}.replacer(env())); got == nil || err != nil || warned != want {
+			if got, err := l.logger(b, "standard", effect.Traffic{}.Replacer(env())); got == nil || err != nil || warned != want {
 				t.Errorf("%s: got %v, %v, warned %d times, want %d", body, got, err, warned, want)
 			}
 		}
@@ -180,7 +180,7 @@ func FuzzBody(f *testing.F) {
 	f.Add([]byte(`{"kvlistValue":{"values":[{"key":"%KUMA_MESH%","value":{"bytesValue":"YQ=="}}]}}`))
 	f.Add([]byte(`"x"`))
 	f.Fuzz(func(t *testing.T, body []byte) {
-		v := (&OpenTelemetry{Body: body}).body("standard", traffic{}.replacer(env()))
+		v := (&OpenTelemetry{Body: body}).body("standard", effect.Traffic{}.Replacer(env()))
 		if v.GetValue() == nil {
 			t.Error("no value")
 		}

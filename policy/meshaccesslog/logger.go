@@ -22,31 +22,6 @@ import (
 	"github.com/kuma-dp/kuma-dp/policy/effect"
 )
 
-// Formats of Kuma (contract effects-security.md §5).
-const (
-	httpFormat = `[%START_TIME%] %KUMA_MESH% "%REQ(:METHOD)% %REQ(X-ENVOY-ORIGINAL-PATH?:PATH)% %PROTOCOL%" %RESPONSE_CODE% %RESPONSE_FLAGS% ` +
-		`%BYTES_RECEIVED% %BYTES_SENT% %DURATION% %RESP(X-ENVOY-UPSTREAM-SERVICE-TIME)% "%REQ(X-FORWARDED-FOR)%" "%REQ(USER-AGENT)%" ` +
-		`"%REQ(X-B3-TRACEID?X-DATADOG-TRACEID)%" "%REQ(X-REQUEST-ID)%" "%REQ(:AUTHORITY)%" "%KUMA_SOURCE_SERVICE%" ` +
-		`"%KUMA_DESTINATION_SERVICE%" "%KUMA_SOURCE_ADDRESS_WITHOUT_PORT%" "%UPSTREAM_HOST%"`
-	tcpFormat = `[%START_TIME%] %RESPONSE_FLAGS% %KUMA_MESH% %KUMA_SOURCE_ADDRESS_WITHOUT_PORT%(%KUMA_SOURCE_SERVICE%)->%UPSTREAM_HOST%` +
-		`(%KUMA_DESTINATION_SERVICE%) took %DURATION%ms, sent %BYTES_SENT% bytes, received: %BYTES_RECEIVED% bytes`
-)
-
-// traffic is what a listener carries; services at its ends are named as far as they are known here.
-type traffic struct{ source, destination, direction string }
-
-// replacer fills in what Envoy does not know. The source address is the proxy's own, also for what comes in.
-func (t traffic) replacer(env effect.Env) *strings.Replacer {
-	return strings.NewReplacer(
-		"%KUMA_SOURCE_ADDRESS%", effect.HostPort(env.Address, 0),
-		"%KUMA_SOURCE_ADDRESS_WITHOUT_PORT%", env.Address,
-		"%KUMA_SOURCE_SERVICE%", t.source,
-		"%KUMA_DESTINATION_SERVICE%", t.destination,
-		"%KUMA_MESH%", env.Mesh,
-		"%KUMA_TRAFFIC_DIRECTION%", t.direction,
-	)
-}
-
 // loggers makes the loggers of one proxy, which share the clusters of collectors.
 type loggers struct {
 	env        effect.Env
@@ -84,7 +59,7 @@ func (l *loggers) refuse(endpoint, format string) {
 func (l *loggers) logger(b Backend, standard string, r *strings.Replacer) (*accesslogv3.AccessLog, error) {
 	var config proto.Message
 	var err error
-	name := "envoy.access_loggers.file"
+	name := effect.FileLogger
 	switch {
 	case b.Type == BackendFile && b.File != nil:
 		config, err = b.File.Format.file(b.File.Path, standard, r)
@@ -107,11 +82,7 @@ func (l *loggers) logger(b Backend, standard string, r *strings.Replacer) (*acce
 	if err != nil {
 		return nil, fmt.Errorf("make logger %s: %w", b.Type, err)
 	}
-	packed, err := effect.Pack(config)
-	if err != nil {
-		return nil, err
-	}
-	return &accesslogv3.AccessLog{Name: name, ConfigType: &accesslogv3.AccessLog_TypedConfig{TypedConfig: packed}}, nil
+	return effect.NewLog(name, config)
 }
 
 // line is the text of a plain or absent format, with its end.
@@ -141,19 +112,16 @@ func (t *Format) object(r *strings.Replacer) (*structpb.Struct, error) {
 }
 
 func (t *Format) file(path, standard string, r *strings.Replacer) (*filev3.FileAccessLog, error) {
-	format := &corev3.SubstitutionFormatString{OmitEmptyValues: t.omitsEmpty()}
+	format := effect.TextLog(t.line(standard, r))
 	if t.isJSON() {
 		object, err := t.object(r)
 		if err != nil {
 			return nil, err
 		}
 		format.Format = &corev3.SubstitutionFormatString_JsonFormat{JsonFormat: object}
-	} else {
-		format.Format = &corev3.SubstitutionFormatString_TextFormatSource{TextFormatSource: &corev3.DataSource{
-			Specifier: &corev3.DataSource_InlineString{InlineString: t.line(standard, r)},
-		}}
 	}
-	return logTo(path, format), nil
+	format.OmitEmptyValues = t.omitsEmpty()
+	return effect.FileLog(path, format), nil
 }
 
 // pipe writes into the agent's pipe, for whom each line is an object that says where it goes (contract agent.md §4.6).
@@ -166,16 +134,12 @@ func (c *TCP) pipe(path, standard string, r *strings.Replacer) (*filev3.FileAcce
 		}
 		message = structpb.NewStructValue(object)
 	}
-	return logTo(path, &corev3.SubstitutionFormatString{
+	return effect.FileLog(path, &corev3.SubstitutionFormatString{
 		OmitEmptyValues: c.Format.omitsEmpty(),
 		Format: &corev3.SubstitutionFormatString_JsonFormat{JsonFormat: &structpb.Struct{Fields: map[string]*structpb.Value{
 			"address": structpb.NewStringValue(c.Address), "message": message,
 		}}},
 	}), nil
-}
-
-func logTo(path string, format *corev3.SubstitutionFormatString) *filev3.FileAccessLog {
-	return &filev3.FileAccessLog{Path: path, AccessLogFormat: &filev3.FileAccessLog_LogFormat{LogFormat: format}}
 }
 
 // config makes the logger. Kuma fills nothing in in attributes, and Envoy refuses a listener with a name that it does not

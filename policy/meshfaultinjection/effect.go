@@ -1,11 +1,6 @@
 package meshfaultinjection
 
 import (
-	"maps"
-	"regexp"
-	"slices"
-	"strings"
-
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	commonfaultv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/common/fault/v3"
 	faultv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/fault/v3"
@@ -117,7 +112,7 @@ func (a *Abort) possible() bool { return a.HTTPStatus >= 200 && a.HTTPStatus <= 
 
 // kbps is false for what Envoy does not take.
 func (b *Bandwidth) kbps() (uint64, bool) {
-	n, err := ParseLimit(b.Limit)
+	n, err := resource.ParseBandwidth(b.Limit)
 	return n, err == nil && n > 0
 }
 
@@ -143,28 +138,11 @@ func clients(matchers []policy.Matcher) []*routev3.HeaderMatcher {
 		if len(tags) == 0 {
 			continue
 		}
-		out = append(out, &routev3.HeaderMatcher{Name: "x-kuma-tags", InvertMatch: not, HeaderMatchSpecifier: &routev3.HeaderMatcher_StringMatch{
+		out = append(out, &routev3.HeaderMatcher{Name: effect.TagsHeader, InvertMatch: not, HeaderMatchSpecifier: &routev3.HeaderMatcher_StringMatch{
 			StringMatch: &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_SafeRegex{
-				SafeRegex: &matcherv3.RegexMatcher{Regex: expression(tags)},
+				SafeRegex: &matcherv3.RegexMatcher{Regex: effect.TagsExpression(tags)},
 			}},
 		}})
 	}
 	return out
-}
-
-// expression matches the header that effect.Env.SourceTags is, with all the tags; a value also matches one that ends with
-// it, since all values of a key stand in one list and Kuma does not look at what is before it. Tags of real proxies have no character
-// of regular expressions but the dot; what else a policy holds is quoted too, so that Envoy takes the expression. The keys
-// stay as they are, as in Kuma.
-func expression(tags map[string]string) string {
-	var b strings.Builder
-	b.WriteString(".*")
-	for _, k := range slices.Sorted(maps.Keys(tags)) {
-		value := ""
-		if tags[k] != "*" {
-			value = "[^&]*" + regexp.QuoteMeta(tags[k]) + "[,&]"
-		}
-		b.WriteString("&" + k + "=" + value + ".*")
-	}
-	return b.String()
 }

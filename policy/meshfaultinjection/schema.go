@@ -43,7 +43,7 @@ type Delay struct {
 
 // Bandwidth slows the response down.
 type Bandwidth struct {
-	// Limit is a number with its unit, see ParseLimit.
+	// Limit is a number with its unit, see ParseBandwidth.
 	Limit string `json:"limit" schema:"required"`
 	// Percentage of the requests, as in Abort.
 	Percentage resource.IntOrString `json:"percentage" schema:"required"`

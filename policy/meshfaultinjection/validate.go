@@ -2,9 +2,6 @@ package meshfaultinjection
 
 import (
 	"fmt"
-	"math"
-	"strconv"
-	"strings"
 
 	"github.com/kuma-dp/kuma-dp/policy"
 	"github.com/kuma-dp/kuma-dp/resource"
@@ -71,37 +68,9 @@ func (t *Fault) validate(f *resource.Faults, p resource.Path) {
 	}
 	if b := t.ResponseBandwidth; b != nil {
 		p := p.Field("responseBandwidth")
-		if _, err := ParseLimit(b.Limit); err != nil {
+		if _, err := resource.ParseBandwidth(b.Limit); err != nil {
 			f.Add(p.Field("limit"), "must be in kbps/Mbps/Gbps units")
 		}
 		policy.CheckDecimalPercent(f, p.Field("percentage"), &b.Percentage)
 	}
-}
-
-// ParseLimit reads a bandwidth such as "64kbps", "3 Mbps" or "2Gbps" and returns it in kbps. Kuma's expression
-// `^(\d*)\s?([GMk]+bps)$` also lets pass what no proxy can be given, such as "kbps" and "1GMbps" (contract policies.md
-// §3.15); these are errors here.
-func ParseLimit(s string) (kbps uint64, err error) {
-	digits := strings.TrimRight(s, "GMkbps")
-	factor := uint64(1)
-	switch s[len(digits):] {
-	case "kbps":
-	case "Mbps":
-		factor = 1_000
-	case "Gbps":
-		factor = 1_000_000
-	default:
-		return 0, fmt.Errorf("parse bandwidth %q: want a number with the unit kbps, Mbps or Gbps", s)
-	}
-	if n := len(digits); n > 0 && strings.IndexByte(" \t\n\f\r", digits[n-1]) >= 0 {
-		digits = digits[:n-1]
-	}
-	n, err := strconv.ParseUint(digits, 10, 64)
-	if err != nil {
-		return 0, fmt.Errorf("parse bandwidth %q: %w", s, err)
-	}
-	if n > math.MaxUint64/factor {
-		return 0, fmt.Errorf("parse bandwidth %q: it is too large", s)
-	}
-	return n * factor, nil
 }

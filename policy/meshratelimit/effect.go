@@ -5,23 +5,16 @@ import (
 	"strings"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
-	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	httplimitv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/local_ratelimit/v3"
 	networklimitv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/local_ratelimit/v3"
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
-	"google.golang.org/protobuf/types/known/anypb"
-	"google.golang.org/protobuf/types/known/durationpb"
-	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/kuma-dp/kuma-dp/policy"
 	"github.com/kuma-dp/kuma-dp/policy/effect"
 )
 
-// Names of the filters, as Kuma has them: that of the network filter is the name of its type.
-const (
-	filterHTTP    = "envoy.filters.http.local_ratelimit"
-	filterNetwork = "envoy.extensions.filters.network.local_ratelimit.v3.LocalRateLimit"
-)
+// filterNetwork is the name of the network filter, as Kuma has it: that of its type.
+const filterNetwork = "envoy.extensions.filters.network.local_ratelimit.v3.LocalRateLimit"
 
 // Apply puts limits into every filter chain of an inbound (contract effects-security.md §8). The HTTP filter only makes
 // a limit possible; the limit itself is on the routes.
@@ -45,7 +38,7 @@ func Apply(p *effect.Proxy, r *policy.Rules) error {
 			}
 			if l.TCP.limits() {
 				c.Prepend(&effect.Filter{Name: filterNetwork, Config: &networklimitv3.LocalRateLimit{
-					StatPrefix: "tcp_rate_limit", TokenBucket: l.TCP.ConnectionRate.bucket(),
+					StatPrefix: "tcp_rate_limit", TokenBucket: effect.TokenBucket(l.TCP.ConnectionRate.Num, l.TCP.ConnectionRate.Interval.Duration),
 				}})
 			}
 		}
@@ -93,31 +86,21 @@ func (t *TCP) limits() bool {
 }
 
 func (h *HTTP) apply(m *effect.HCM) error {
-	m.BeforeRouter(&effect.Filter{Name: filterHTTP, Config: &httplimitv3.LocalRateLimit{StatPrefix: "rate_limit"}})
+	m.TakeLimits()
 	limit, err := effect.Pack(h.envoy())
 	if err != nil {
 		return err
 	}
 	for _, vh := range m.GetRouteConfig().GetVirtualHosts() {
 		for _, route := range vh.Routes {
-			setLimit(route, limit)
+			effect.LimitRoute(route, limit)
 		}
 	}
 	return nil
 }
 
-func setLimit(route *routev3.Route, limit *anypb.Any) {
-	if route.TypedPerFilterConfig == nil {
-		route.TypedPerFilterConfig = map[string]*anypb.Any{}
-	}
-	route.TypedPerFilterConfig[filterHTTP] = limit
-}
-
 func (h *HTTP) envoy() *httplimitv3.LocalRateLimit {
-	out := &httplimitv3.LocalRateLimit{
-		StatPrefix: "rate_limit", TokenBucket: h.RequestRate.bucket(),
-		FilterEnabled: always("local_rate_limit_enabled"), FilterEnforced: always("local_rate_limit_enforced"),
-	}
+	out := effect.NewRequestLimit(h.RequestRate.Num, h.RequestRate.Interval.Duration)
 	o := h.OnRateLimit
 	if o == nil {
 		return out
@@ -142,14 +125,4 @@ func (h *HTTP) envoy() *httplimitv3.LocalRateLimit {
 		}
 	}
 	return out
-}
-
-func (r *Rate) bucket() *typev3.TokenBucket {
-	return &typev3.TokenBucket{
-		MaxTokens: r.Num, TokensPerFill: wrapperspb.UInt32(r.Num), FillInterval: durationpb.New(r.Interval.Duration),
-	}
-}
-
-func always(runtimeKey string) *corev3.RuntimeFractionalPercent {
-	return &corev3.RuntimeFractionalPercent{DefaultValue: &typev3.FractionalPercent{Numerator: 100}, RuntimeKey: runtimeKey}
 }

@@ -87,7 +87,7 @@ func TestLimit(t *testing.T) {
 	}
 	var limit httplimitv3.LocalRateLimit
 	route := chain.HCM().GetRouteConfig().VirtualHosts[0].Routes[0]
-	if err := route.TypedPerFilterConfig[filterHTTP].UnmarshalTo(&limit); err != nil {
+	if err := route.TypedPerFilterConfig["envoy.filters.http.local_ratelimit"].UnmarshalTo(&limit); err != nil {
 		t.Fatal(err)
 	}
 	if err := limit.ValidateAll(); err != nil {
@@ -115,7 +115,7 @@ func TestStatus(t *testing.T) {
 	}{{0, 0, false}, {429, 429, false}, {420, 420, true}, {700, 700, true}} {
 		p, in := apply(t, effect.HTTP, "", &Conf{Local: &Local{HTTP: &HTTP{RequestRate: rate(1), OnRateLimit: &OnRateLimit{Status: &tt.status}}}})
 		var limit httplimitv3.LocalRateLimit
-		if err := in.Listener.Chains[0].HCM().GetRouteConfig().VirtualHosts[0].Routes[0].TypedPerFilterConfig[filterHTTP].UnmarshalTo(&limit); err != nil {
+		if err := in.Listener.Chains[0].HCM().GetRouteConfig().VirtualHosts[0].Routes[0].TypedPerFilterConfig["envoy.filters.http.local_ratelimit"].UnmarshalTo(&limit); err != nil {
 			t.Fatal(err)
 		}
 		if got := int32(limit.GetStatus().GetCode()); got != tt.want {

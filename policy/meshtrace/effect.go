@@ -1,20 +1,14 @@
 package meshtrace
 
 import (
-	"cmp"
 	"encoding/json"
-	"net/netip"
-	"net/url"
-	"strconv"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	tracev3 "github.com/envoyproxy/go-control-plane/envoy/config/trace/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
-	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 	tracingv3 "github.com/envoyproxy/go-control-plane/envoy/type/tracing/v3"
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
 	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/kuma-dp/kuma-dp/policy"
 	"github.com/kuma-dp/kuma-dp/policy/effect"
@@ -54,50 +48,15 @@ func Apply(p *effect.Proxy, r *policy.Rules) error {
 		p.Warn("MeshTrace: no spans are made: the backend of type %s has no host", conf.Backends[0].Type)
 		return nil
 	}
-	p.AddCluster(effect.OriginTrace, b.cluster)
-	service := p.Service()
-	for _, in := range p.Inbounds {
-		name, config := b.provider(service, "_INBOUND")
-		if err := conf.trace(in.Listener, name, config); err != nil {
-			return err
+	return b.Trace(p, effect.OriginTrace, func() *hcmv3.HttpConnectionManager_Tracing {
+		tracing := &hcmv3.HttpConnectionManager_Tracing{CustomTags: conf.customTags()}
+		if s := conf.Sampling; s != nil {
+			tracing.OverallSampling = percent(s.Overall)
+			tracing.ClientSampling = percent(s.Client)
+			tracing.RandomSampling = percent(s.Random)
 		}
-	}
-	for _, out := range p.Outbounds {
-		if out.LegacyService == "" {
-			continue
-		}
-		name, config := b.provider(service, "_OUTBOUND_"+out.LegacyService)
-		if err := conf.trace(out.Listener, name, config); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (c *Conf) trace(l *effect.Listener, name string, config proto.Message) error {
-	packed, err := effect.Pack(config)
-	if err != nil {
-		return err
-	}
-	for _, chain := range l.Chains {
-		h := chain.HCM()
-		if h == nil {
-			continue
-		}
-		h.Tracing = &hcmv3.HttpConnectionManager_Tracing{
-			SpawnUpstreamSpan: wrapperspb.Bool(false),
-			CustomTags:        c.customTags(),
-			Provider: &tracev3.Tracing_Http{
-				Name: name, ConfigType: &tracev3.Tracing_Http_TypedConfig{TypedConfig: packed},
-			},
-		}
-		if s := c.Sampling; s != nil {
-			h.Tracing.OverallSampling = percent(s.Overall)
-			h.Tracing.ClientSampling = percent(s.Client)
-			h.Tracing.RandomSampling = percent(s.Random)
-		}
-	}
-	return nil
+		return tracing
+	})
 }
 
 func percent(v *resource.IntOrString) *typev3.Percent {
@@ -130,15 +89,8 @@ func (c *Conf) customTags() []*tracingv3.CustomTag {
 	return out
 }
 
-// backend is a tracing system in Envoy's terms.
-type backend struct {
-	cluster *effect.Cluster
-	// provider names the tracer and configures it for a listener, whose place is told by a suffix.
-	provider func(service, place string) (string, proto.Message)
-}
-
 // newBackend returns nil for a backend without a host.
-func newBackend(b Backend) *backend {
+func newBackend(b Backend) *effect.Tracer {
 	switch {
 	case b.Type == BackendZipkin && b.Zipkin != nil:
 		return b.Zipkin.backend()
@@ -150,57 +102,28 @@ func newBackend(b Backend) *backend {
 	return nil
 }
 
-func (z *Zipkin) backend() *backend {
-	u, port := server(z.URL)
+func (z *Zipkin) backend() *effect.Tracer {
+	return effect.Zipkin{
+		URL: z.URL, TraceID128Bit: z.TraceID128Bit != nil && *z.TraceID128Bit, Proto: z.APIVersion == APIVersionProto,
+		SharedSpanContext: z.SharedSpanContext,
+	}.Tracer(clusterPrefix + "zipkin")
+}
+
+func (d *Datadog) backend() *effect.Tracer {
+	u, port := effect.Server(d.URL)
 	if u == nil {
 		return nil
 	}
-	cluster := effect.NewCollector(clusterPrefix+"zipkin", u.Hostname(), port, false)
-	if u.Scheme == "https" {
-		tls := &tlsv3.UpstreamTlsContext{AllowRenegotiation: true}
-		if _, err := netip.ParseAddr(u.Hostname()); err != nil {
-			tls.Sni = u.Hostname() // an address is no server name
-		}
-		cluster.TLSMatches = []effect.TLSMatch{{Name: u.Hostname(), TLS: tls}}
-	}
-	config := &tracev3.ZipkinConfig{
-		CollectorCluster: cluster.Name, CollectorEndpoint: cmp.Or(u.Path, "/"), CollectorHostname: u.Host,
-		CollectorEndpointVersion: tracev3.ZipkinConfig_HTTP_JSON,
-	}
-	if z.APIVersion == APIVersionProto {
-		config.CollectorEndpointVersion = tracev3.ZipkinConfig_HTTP_PROTO
-	}
-	if z.TraceID128Bit != nil {
-		config.TraceId_128Bit = *z.TraceID128Bit
-	}
-	if z.SharedSpanContext != nil {
-		config.SharedSpanContext = wrapperspb.Bool(*z.SharedSpanContext)
-	}
-	return &backend{cluster, func(string, string) (string, proto.Message) { return "envoy.tracers.zipkin", config }}
+	return effect.NewDatadog(clusterPrefix+"datadog", u.Hostname(), port, d.SplitService != nil && *d.SplitService)
 }
 
-func (d *Datadog) backend() *backend {
-	u, port := server(d.URL)
-	if u == nil {
-		return nil
-	}
-	cluster := effect.NewCollector(clusterPrefix+"datadog", u.Hostname(), port, false)
-	split := d.SplitService != nil && *d.SplitService
-	return &backend{cluster, func(service, place string) (string, proto.Message) {
-		if split {
-			service += place
-		}
-		return "envoy.tracers.datadog", &tracev3.DatadogConfig{CollectorCluster: cluster.Name, ServiceName: service}
-	}}
-}
-
-func (o *OpenTelemetry) backend() *backend {
+func (o *OpenTelemetry) backend() *effect.Tracer {
 	host, port, ok := effect.SplitCollector(o.Endpoint)
 	if !ok {
 		return nil
 	}
 	cluster := effect.NewCollector(clusterPrefix+"opentelemetry", host, port, true)
-	return &backend{cluster, func(service, _ string) (string, proto.Message) {
+	return &effect.Tracer{Cluster: cluster, Provider: func(service, _ string) (string, proto.Message) {
 		return "envoy.tracers.opentelemetry", &tracev3.OpenTelemetryConfig{
 			ServiceName: service,
 			GrpcService: &corev3.GrpcService{TargetSpecifier: &corev3.GrpcService_EnvoyGrpc_{
@@ -208,17 +131,4 @@ func (o *OpenTelemetry) backend() *backend {
 			}},
 		}
 	}}
-}
-
-// server reads a URL and its port, 0 without one; nil when it names no host.
-func server(text string) (*url.URL, uint32) {
-	u, err := url.Parse(text)
-	if err != nil || u.Hostname() == "" {
-		return nil, 0
-	}
-	port, err := strconv.ParseUint(u.Port(), 10, 16)
-	if err != nil {
-		port = 0
-	}
-	return u, uint32(port)
 }

@@ -74,8 +74,8 @@ func TestSecuredCollector(t *testing.T) {
 		"https://zipkin.example:9443/a": "zipkin.example", "https://10.0.0.7:9443/a": "", "https://[fd00::7]:9443/a": "",
 	} {
 		b := (&Zipkin{URL: url}).backend()
-		if len(b.cluster.TLSMatches) != 1 || b.cluster.TLSMatches[0].TLS.Sni != want {
-			t.Errorf("%s: %v, want the server name %q", url, b.cluster.TLSMatches, want)
+		if len(b.Cluster.TLSMatches) != 1 || b.Cluster.TLSMatches[0].TLS.Sni != want {
+			t.Errorf("%s: %v, want the server name %q", url, b.Cluster.TLSMatches, want)
 		}
 	}
 }

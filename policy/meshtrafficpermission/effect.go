@@ -3,12 +3,10 @@ package meshtrafficpermission
 import (
 	rbacv3 "github.com/envoyproxy/go-control-plane/envoy/config/rbac/v3"
 	httprbacv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/rbac/v3"
-	networkrbacv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/rbac/v3"
 	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 
 	"github.com/kuma-dp/kuma-dp/policy"
 	"github.com/kuma-dp/kuma-dp/policy/effect"
-	"github.com/kuma-dp/kuma-dp/resource"
 )
 
 // Apply puts an RBAC filter in front of every filter chain of an inbound that ends mTLS (contract effects-security.md
@@ -28,9 +26,7 @@ func Apply(p *effect.Proxy, r *policy.Rules) error {
 				h.Prepend(&effect.Filter{Name: effect.FilterHTTPRBAC, Config: &httprbacv3.RBAC{Rules: allow, ShadowRules: shadow}})
 				continue
 			}
-			c.Prepend(&effect.Filter{Name: effect.FilterNetworkRBAC, Config: &networkrbacv3.RBAC{
-				Rules: allow, ShadowRules: shadow, StatPrefix: effect.StatName(in.Listener.Name) + ".",
-			}})
+			c.Prepend(effect.NetworkRBAC(in.Listener.Name, allow, shadow))
 		}
 	}
 	return nil
@@ -65,27 +61,20 @@ func rbac(mesh string, rules []policy.SubsetRule) (allow, shadow *rbacv3.RBAC) {
 }
 
 func policies(principals []*rbacv3.Principal) map[string]*rbacv3.Policy {
-	return map[string]*rbacv3.Policy{string(Name): {
-		Permissions: []*rbacv3.Permission{{Rule: &rbacv3.Permission_Any{Any: true}}},
-		Principals:  principals,
-	}}
+	return map[string]*rbacv3.Policy{string(Name): effect.AnythingFor(principals...)}
 }
 
 // except is everybody with all the matchers, less those whom an earlier rule denies. Of the rules the first that matches
 // counts, but Envoy lets in whoever matches any principal: without the exception, "not b may" of one policy lets a client in
 // that another policy denies (docs/adr/0005). Rules that nobody can match together, nearly all, need none.
 func except(mesh string, matchers []policy.Matcher, denied [][]policy.Matcher) *rbacv3.Principal {
-	may := principal(mesh, matchers)
-	ids := []*rbacv3.Principal{may}
+	ids := []*rbacv3.Principal{principal(mesh, matchers)}
 	for _, d := range denied {
 		if overlap(matchers, d) {
 			ids = append(ids, &rbacv3.Principal{Identifier: &rbacv3.Principal_NotId{NotId: principal(mesh, d)}})
 		}
 	}
-	if len(ids) == 1 {
-		return may
-	}
-	return &rbacv3.Principal{Identifier: &rbacv3.Principal_AndIds{AndIds: &rbacv3.Principal_Set{Ids: ids}}}
+	return effect.AllOf(ids)
 }
 
 // overlap tells whether a client with one value for each tag can match both.
@@ -108,24 +97,13 @@ func overlap(a, b []policy.Matcher) bool {
 func principal(mesh string, matchers []policy.Matcher) *rbacv3.Principal {
 	ids := make([]*rbacv3.Principal, len(matchers))
 	for i, m := range matchers {
-		uri := "kuma://" + m.Key + "/" + m.Value
-		if m.Key == resource.TagService {
-			uri = "spiffe://" + mesh + "/" + m.Value
-		}
-		id := &rbacv3.Principal{Identifier: &rbacv3.Principal_Authenticated_{Authenticated: &rbacv3.Principal_Authenticated{
-			PrincipalName: &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_Exact{Exact: uri}},
-		}}}
+		id := effect.Bearer(&matcherv3.StringMatcher{
+			MatchPattern: &matcherv3.StringMatcher_Exact{Exact: effect.TagURI(mesh, m.Key, m.Value)},
+		})
 		if m.Not {
 			id = &rbacv3.Principal{Identifier: &rbacv3.Principal_NotId{NotId: id}}
 		}
 		ids[i] = id
 	}
-	switch len(ids) {
-	case 0:
-		return &rbacv3.Principal{Identifier: &rbacv3.Principal_Any{Any: true}}
-	case 1:
-		return ids[0]
-	default:
-		return &rbacv3.Principal{Identifier: &rbacv3.Principal_AndIds{AndIds: &rbacv3.Principal_Set{Ids: ids}}}
-	}
+	return effect.AllOf(ids)
 }
