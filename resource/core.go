@@ -5,7 +5,7 @@ import "slices"
 // Core returns the descriptors of the kinds that are not policies (contract controlplane.md §2.1). The caller may keep
 // and change them; each call makes new ones.
 func Core() []*Descriptor {
-	return slices.Concat(coreKinds(), serviceKinds(), gatewayKinds(), zoneKinds(), insightKinds())
+	return slices.Concat(coreKinds(), serviceKinds(), gatewayKinds(), olderPolicies(), zoneKinds(), insightKinds())
 }
 
 func coreKinds() []*Descriptor {
@@ -86,6 +86,23 @@ func gatewayKinds() []*Descriptor {
 	}
 }
 
+// olderPolicies are those from before target references.
+func olderPolicies() []*Descriptor {
+	policy := func(kind Kind, path, name string, spec func() Spec) *Descriptor {
+		return &Descriptor{
+			Kind: kind, Path: path, Singular: name, Plural: name + "s",
+			Flat: true, InFederation: true, Policy: &PolicyTraits{}, NewSpec: spec,
+		}
+	}
+	return []*Descriptor{
+		policy(KindTrafficPermission, "traffic-permissions", "Traffic Permission", func() Spec { return &TrafficPermission{} }),
+		policy(KindTrafficLog, "traffic-logs", "Traffic Log", func() Spec { return &TrafficLog{} }),
+		policy(KindTrafficTrace, "traffic-traces", "Traffic Trace", func() Spec { return &TrafficTrace{} }),
+		policy(KindFaultInjection, "fault-injections", "Fault Injection", func() Spec { return &FaultInjection{} }),
+		policy(KindRateLimit, "rate-limits", "Rate Limit", func() Spec { return &RateLimit{} }),
+	}
+}
+
 func zoneKinds() []*Descriptor {
 	return []*Descriptor{
 		{
@@ -144,6 +161,6 @@ func creatableInZone(k Kind) bool {
 		KindMeshInsight, KindServiceInsight, KindZoneInsight, KindZoneIngressInsight, KindZoneEgressInsight:
 		return false
 	default:
-		return true
+		return !isOlderPolicy(k)
 	}
 }

@@ -46,6 +46,7 @@ func TestAcceptedCorpus(t *testing.T) {
 	for _, kind := range []resource.Kind{
 		resource.KindMesh, resource.KindDataplane, resource.KindMeshService, resource.KindMeshExternalService,
 		resource.KindMeshMultiZoneService, resource.KindZoneIngress, resource.KindZoneEgress,
+		resource.KindTrafficPermission, resource.KindTrafficLog, resource.KindTrafficTrace, resource.KindFaultInjection, resource.KindRateLimit,
 	} {
 		if kinds[kind] == 0 {
 			t.Errorf("no %s in the corpus", kind)

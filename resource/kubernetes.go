@@ -43,9 +43,7 @@ func (r *Registry) EncodeKubernetes(res *Resource, namespace string) ([]byte, er
 	if !res.CreationTime.IsZero() {
 		out.Metadata.CreationTimestamp = res.CreationTime.UTC().Format(time.RFC3339)
 	}
-	switch res.Kind {
-	case KindMesh, KindMeshGateway, KindMeshGatewayRoute, KindZone, KindMeshInsight, KindServiceInsight, KindZoneInsight: // cluster scoped
-	default:
+	if !clusterScoped(res.Kind) {
 		out.Metadata.Namespace = namespace
 	}
 	meshLabel := !d.Flat || res.Kind == KindSecret
@@ -73,6 +71,16 @@ func (r *Registry) EncodeKubernetes(res *Resource, namespace string) ([]byte, er
 		return nil, err
 	}
 	return marshal(out)
+}
+
+// clusterScoped tells the kinds that have no namespace on Kubernetes.
+func clusterScoped(k Kind) bool {
+	switch k {
+	case KindMesh, KindMeshGateway, KindMeshGatewayRoute, KindZone, KindMeshInsight, KindServiceInsight, KindZoneInsight:
+		return true
+	default:
+		return isOlderPolicy(k)
+	}
 }
 
 // givenLabels leaves out what the control plane computes.

@@ -4,11 +4,9 @@ import "encoding/json"
 
 // Mesh is one trust domain and its settings (contract policies.md §2.8, controlplane.md §5.1).
 type Mesh struct {
-	MTLS *MTLS `json:"mtls,omitempty"`
-	// Tracing is the older backends for traces, see MeshTrace.
-	Tracing json.RawMessage `json:"tracing,omitempty"`
-	// Logging is the older backends for access logs, see MeshAccessLog.
-	Logging json.RawMessage `json:"logging,omitempty"`
+	MTLS    *MTLS        `json:"mtls,omitempty"`
+	Tracing *MeshTracing `json:"tracing,omitempty"`
+	Logging *MeshLogging `json:"logging,omitempty"`
 	// Metrics are the older backends for metrics, see MeshMetric.
 	Metrics     json.RawMessage  `json:"metrics,omitempty"`
 	Networking  *MeshNetworking  `json:"networking,omitempty"`

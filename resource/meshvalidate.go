@@ -13,9 +13,13 @@ func (m *Mesh) Validate(meta *Meta) []Violation {
 	if m.MTLS != nil {
 		m.MTLS.validate(&f, meta.Name)
 	}
-	validateOlder(&f, "logging", m.Logging, "defaultBackend", "has to be set to one of the logging backend in mesh")
-	validateOlder(&f, "tracing", m.Tracing, "defaultBackend", "has to be set to one of the tracing backend in mesh")
-	validateOlder(&f, "metrics", m.Metrics, "enabledBackend", "has to be set to one of the backends in the mesh")
+	if m.Logging != nil {
+		m.Logging.validate(&f, "logging")
+	}
+	if m.Tracing != nil {
+		m.Tracing.validate(&f, "tracing")
+	}
+	validateMetrics(&f, "metrics", m.Metrics)
 	if m.Routing != nil && m.Routing.ZoneEgress && (m.MTLS == nil || m.MTLS.EnabledBackend == "") {
 		f.Add("mtls", "has to be set when zoneEgress enabled")
 	}
@@ -31,33 +35,24 @@ func (m *Mesh) Validate(meta *Meta) []Violation {
 	return f
 }
 
-// validateOlder checks what the older backends for logs, traces and metrics have in common: names that differ, and that the
-// field chosen names one of them. Policies have taken their place; the rest of their bodies is stored as it is.
-func validateOlder(f *Faults, p Path, raw json.RawMessage, chosen, unknown string) {
-	var older map[string]json.RawMessage
+// validateMetrics checks the names of the older backends for metrics and the choice of one; the rest of their bodies is
+// stored as it is.
+func validateMetrics(f *Faults, p Path, raw json.RawMessage) {
+	var metrics map[string]json.RawMessage
 	var backends []struct {
 		Name string `json:"name"`
 	}
-	var name string
-	if !decodeConf(f, p, raw, &older) ||
-		!decodeConf(f, p.Field("backends"), older["backends"], &backends) ||
-		!decodeConf(f, p.Field(chosen), older[chosen], &name) {
+	var enabled string
+	if !decodeConf(f, p, raw, &metrics) ||
+		!decodeConf(f, p.Field("backends"), metrics["backends"], &backends) ||
+		!decodeConf(f, p.Field("enabledBackend"), metrics["enabledBackend"], &enabled) {
 		return
 	}
-	seen := map[string]bool{}
+	names := make([]string, len(backends))
 	for i, b := range backends {
-		p := p.Field("backends").Index(i).Field("name")
-		switch {
-		case b.Name == "":
-			f.Add(p, empty)
-		case seen[b.Name]:
-			f.Add(p, fmt.Sprintf("%q name is already used for another backend", b.Name))
-		}
-		seen[b.Name] = true
+		names[i] = b.Name
 	}
-	if name != "" && !seen[name] {
-		f.Add(p.Field(chosen), unknown)
-	}
+	validateChoice(f, p, names, "enabledBackend", enabled, "has to be set to one of the backends in the mesh")
 }
 
 // ValidateMeshChange returns what forbids to replace old by new: the authority of a mesh cannot be exchanged while it is

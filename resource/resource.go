@@ -34,6 +34,13 @@ const (
 
 	KindMeshGateway      Kind = "MeshGateway"
 	KindMeshGatewayRoute Kind = "MeshGatewayRoute"
+
+	// Policies from before target references.
+	KindTrafficPermission Kind = "TrafficPermission"
+	KindTrafficLog        Kind = "TrafficLog"
+	KindTrafficTrace      Kind = "TrafficTrace"
+	KindFaultInjection    Kind = "FaultInjection"
+	KindRateLimit         Kind = "RateLimit"
 )
 
 // Labels that the control plane computes or reads (contract policies.md §1.4).
