@@ -90,7 +90,7 @@ func (e *edit) apply(prev, next *resource.Resource) {
 		e.secret(r.Name, next)
 	case *resource.Config:
 		e.serviceVIPs(next)
-	case policy.Targeted:
+	case policy.Targeted, resource.OlderPolicy:
 		e.policy(r.Key, prev, next)
 	}
 }

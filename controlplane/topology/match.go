@@ -19,6 +19,9 @@ type selection struct {
 
 // touching returns the proxies of e's mesh, as it is now, that a stored version of a policy may concern.
 func (e *edit) touching(r *resource.Resource) selection {
+	if older, ok := r.Spec.(resource.OlderPolicy); ok {
+		return e.carryingAny(older.Proxies())
+	}
 	sel := e.selectedBy(r)
 	if !sel.all && len(sel.names) == 0 {
 		return sel
@@ -64,6 +67,19 @@ func (e *edit) selected(ref policy.TargetRef) selection {
 	for d := range e.carrying(tags) {
 		if d.ofType(ref.ProxyTypes) && d.carries(tags) {
 			names[d.Name] = true
+		}
+	}
+	return selection{names: names}
+}
+
+// carryingAny are the proxies that one of the selectors chooses.
+func (e *edit) carryingAny(selectors []resource.Selector) selection {
+	names := map[string]bool{}
+	for _, s := range selectors {
+		for d := range e.carrying(s.Match) {
+			if d.carries(s.Match) {
+				names[d.Name] = true
+			}
 		}
 	}
 	return selection{names: names}

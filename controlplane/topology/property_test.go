@@ -179,7 +179,7 @@ func digest(w *World, id ProxyID, endpoints bool) []string {
 	}
 	for _, list := range m.Policies {
 		for _, r := range list {
-			if !chooses(r, d) {
+			if _, older := r.Spec.(resource.OlderPolicy); older || !chooses(r, d) {
 				continue
 			}
 			if r.Kind == kindRoute && (m.Spec.ServicesMode() != resource.MeshServicesExclusive || len(r.Spec.(*testPolicy).To) == 0 || about(r)) {
@@ -199,6 +199,12 @@ func digest(w *World, id ProxyID, endpoints bool) []string {
 	routed := maps.Clone(used)
 	for _, list := range m.Policies {
 		for _, r := range list {
+			if older, ok := r.Spec.(resource.OlderPolicy); ok {
+				if choosesByTags(older, d) {
+					out = append(out, fmt.Sprint("older policy ", r.Key, r.Version))
+				}
+				continue
+			}
 			if !chooses(r, d) {
 				continue
 			}
@@ -302,6 +308,33 @@ func chooses(r *resource.Resource, d *Dataplane) bool {
 			}
 			return true
 		})
+}
+
+// choosesByTags is policy/older.Matches, written a second time.
+func choosesByTags(p resource.OlderPolicy, d *Dataplane) bool {
+	sets := []map[string]string{}
+	for _, in := range d.Spec.Networking.Inbound {
+		if in.State != resource.InboundIgnored {
+			tags := maps.Clone(in.Tags)
+			if tags[resource.TagZone] == "" {
+				tags[resource.TagZone] = "zone-a"
+			}
+			sets = append(sets, tags)
+		}
+	}
+	if g := d.Spec.Networking.Gateway; g != nil {
+		sets = append(sets, g.Tags)
+	}
+	return slices.ContainsFunc(p.Proxies(), func(s resource.Selector) bool {
+		return slices.ContainsFunc(sets, func(have map[string]string) bool {
+			for k, v := range s.Match {
+				if have[k] == "" || v != "*" && have[k] != v {
+					return false
+				}
+			}
+			return true
+		})
+	})
 }
 
 // dump is a World as plain data, with versions for contents.

@@ -23,7 +23,7 @@ func anyOp(rt *rapid.T) store.Op {
 
 func anyResource(rt *rapid.T) *resource.Resource {
 	r := &resource.Resource{Meta: resource.Meta{Key: resource.Key{Mesh: pick(rt, "mesh", "m", "m", "m", "n")}}}
-	switch pick(rt, "kind", "mesh", "dataplane", "dataplane", "dataplane", "insight", "service", "service", "status", "multi zone", "multi zone", "policy", "policy", "route", "secret", "external", "external name", "ingress", "egress", "zone", "vips", "vips") {
+	switch pick(rt, "kind", "mesh", "dataplane", "dataplane", "dataplane", "insight", "service", "service", "status", "multi zone", "multi zone", "policy", "policy", "older", "route", "secret", "external", "external name", "ingress", "egress", "zone", "vips", "vips") {
 	case "mesh":
 		r.Key = resource.Key{Kind: resource.KindMesh, Name: r.Mesh}
 		r.Spec = &resource.Mesh{MeshServices: &resource.MeshServicesConf{Mode: pick(rt, "mode", "Exclusive", "Exclusive", "Disabled", "Everywhere", "ReachableBackends")}}
@@ -95,6 +95,9 @@ func anyResource(rt *rapid.T) *resource.Resource {
 		r.Kind, r.Name = resource.Kind(pick(rt, "policy kind", string(kindRetry), string(kindTimeout))), pick(rt, "policy", "p1", "p2")
 		r.Labels = anyLabels(rt)
 		r.Spec = anyPolicy(rt, false)
+	case "older":
+		r.Name, r.Spec = pick(rt, "older", "o1", "o2"), anyOlder(rt)
+		r.Kind = olderKind(r.Spec)
 	case "route":
 		r.Kind, r.Name = kindRoute, pick(rt, "route", "r1", "r2")
 		r.Spec = anyPolicy(rt, true)
@@ -248,6 +251,44 @@ func anyPolicy(rt *rapid.T, route bool) *testPolicy {
 		p.To = append(p.To, item)
 	}
 	return p
+}
+
+func anyOlder(rt *rapid.T) resource.Spec {
+	connections := resource.Connections{Sources: anySelectors(rt), Destinations: anySelectors(rt)}
+	switch pick(rt, "older kind", "permission", "log", "trace") {
+	case "permission":
+		return &resource.TrafficPermission{Connections: connections}
+	case "log":
+		return &resource.TrafficLog{Connections: connections}
+	default:
+		return &resource.TrafficTrace{Selectors: connections.Sources}
+	}
+}
+
+func olderKind(spec resource.Spec) resource.Kind {
+	switch spec.(type) {
+	case *resource.TrafficPermission:
+		return resource.KindTrafficPermission
+	case *resource.TrafficLog:
+		return resource.KindTrafficLog
+	default:
+		return resource.KindTrafficTrace
+	}
+}
+
+func anySelectors(rt *rapid.T) []resource.Selector {
+	var out []resource.Selector
+	for range rapid.IntRange(1, 2).Draw(rt, "selectors") {
+		tags := map[string]string{resource.TagService: pick(rt, "select service", "s1", "s2", "*")}
+		if v := pick(rt, "select app", "", "", "a", "*"); v != "" {
+			tags["app"] = v
+		}
+		if v := pick(rt, "select zone", "", "", "", "zone-a"); v != "" {
+			tags[resource.TagZone] = v
+		}
+		out = append(out, resource.Selector{Match: tags})
+	}
+	return out
 }
 
 func anyTarget(rt *rapid.T) policy.TargetRef {

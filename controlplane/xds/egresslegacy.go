@@ -12,6 +12,7 @@ import (
 	"github.com/kuma-dp/kuma-dp/controlplane/topology"
 	"github.com/kuma-dp/kuma-dp/policy"
 	"github.com/kuma-dp/kuma-dp/policy/effect"
+	"github.com/kuma-dp/kuma-dp/policy/older"
 	"github.com/kuma-dp/kuma-dp/resource"
 )
 
@@ -67,14 +68,16 @@ func (z *zoneProxy) legacyOutside(g *Generator, mesh *topology.Mesh, s *topology
 	env.MTLSMode = resource.MTLSStrict
 	p := &effect.Proxy{Env: env, Inbounds: []*effect.Inbound{in}}
 	rules := z.in.Permissions(mesh, in.Resource)
-	if rules == nil {
-		rules = &policy.Rules{Kind: kindPermission}
+	older.Permit(p, rules[older.Name])
+	newer := rules[kindPermission]
+	if newer == nil {
+		newer = &policy.Rules{Kind: kindPermission}
 	}
 	i := slices.IndexFunc(g.effects, func(e effect.Kind) bool { return e.Kind == kindPermission })
 	if i < 0 {
 		return errors.New("permissions are not among the effects: nobody would be denied")
 	}
-	if err := g.effects[i].Apply(p, rules); err != nil {
+	if err := g.effects[i].Apply(p, newer); err != nil {
 		return fmt.Errorf("apply %s: %w", kindPermission, err)
 	}
 	z.chains = append(z.chains, chain)

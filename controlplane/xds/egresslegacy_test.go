@@ -20,7 +20,13 @@ func TestEgressLegacy(t *testing.T) {
 ---
 {type: MeshTrafficPermission, mesh: default, name: to-hooks, spec: {targetRef: {kind: MeshService, name: hooks}, from: [{targetRef: {kind: MeshService, name: web}, default: {action: Allow}}]}}
 ---
-{type: Mesh, name: default, mtls: {enabledBackend: ca, backends: [{name: ca, type: builtin}]}, routing: {zoneEgress: %}}
+{type: TrafficPermission, mesh: default, name: cart-may, sources: [{match: {kuma.io/service: cart}}], destinations: [{match: {kuma.io/service: old}}, {match: {kuma.io/service: hooks}}]}
+---
+{type: TrafficTrace, mesh: default, name: all, selectors: [{match: {kuma.io/service: '*'}}]}
+---
+{type: ExternalService, mesh: default, name: old, tags: {kuma.io/service: old, kuma.io/protocol: http}, networking: {address: '192.0.2.2:99'}}
+---
+{type: Mesh, name: default, tracing: {defaultBackend: z, backends: [{name: z, type: zipkin, conf: {url: 'http://z:9411'}}]}, mtls: {enabledBackend: ca, backends: [{name: ca, type: builtin}]}, routing: {zoneEgress: %}}
 `
 	generate := func(zoneEgress string) shape {
 		snap, err := NewGenerator(all.Effects()).GenerateEgress(zoneInput(zoneWorld(t, strings.Replace(hooks, "%", zoneEgress, 1)), "192.168.240.31", 10002, false))
@@ -43,6 +49,7 @@ func TestEgressLegacy(t *testing.T) {
 	for sni, want := range map[string][]string{
 		"hooks{mesh=default}":  {`"exact":"spiffe://default/web"`, `"cluster":"default:hooks"`, "requireClientCertificate", `"autoHostRewrite":true`},
 		"raw{mesh=default}":    {`"rules":{}`, `"cluster":"default:raw"`, "requireClientCertificate"},
+		"old{mesh=default}":    {`"policies":{"cart-may":{"permissions":[{"any":true}],"principals":[{"authenticated":{"principalName":{"exact":"spiffe://default/cart"}}}]}}`, `"cluster":"default:old"`},
 		"ledger{mesh=default}": {`"cluster":"default:ledger"`},
 	} {
 		for _, w := range want {
@@ -50,6 +57,9 @@ func TestEgressLegacy(t *testing.T) {
 				t.Errorf("chain of %s has no %s: %s", sni, w, chains[sni])
 			}
 		}
+	}
+	if all := text(got); strings.Count(all, "cart-may") != 1 || strings.Count(all, "tracing:z") != 0 || strings.Contains(chains["old{mesh=default}"], "http.rbac") {
+		t.Errorf("a newer permission has not taken the place of an older one, or the other way round: %s", all)
 	}
 	if strings.Count(chains["hooks{mesh=default}"], "extensions.filters.http.rbac") != 1 || strings.Contains(chains["ledger{mesh=default}"], "transportSocket") {
 		t.Errorf("chains %v", chains)

@@ -9,6 +9,7 @@ import (
 	"github.com/kuma-dp/kuma-dp/policy"
 	"github.com/kuma-dp/kuma-dp/policy/meshhttproute"
 	"github.com/kuma-dp/kuma-dp/policy/meshtcproute"
+	"github.com/kuma-dp/kuma-dp/policy/older"
 	"github.com/kuma-dp/kuma-dp/resource"
 )
 
@@ -32,6 +33,8 @@ type rulebook struct {
 type meshBook struct {
 	sets  map[resource.Kind]*policy.Set
 	index *policy.Index
+	// older is nil in a mesh without policies from before target references.
+	older *older.Set
 }
 
 type toRules struct {
@@ -51,6 +54,7 @@ type (
 		byTags   bool
 		gateways []*resource.Resource
 		set      *policy.Set
+		older    *older.Set
 		index    *policy.Index
 		rules    *policy.Rules // nil when no policy matches
 		to       *policy.ToRules
@@ -97,7 +101,23 @@ func (b *rulebook) rules(w *topology.World, mesh *topology.Mesh, dp *topology.Da
 			byTags = byTags || slices.ContainsFunc(r.Policies, (*policy.Match).LeadsByTags)
 		}
 	}
+	if book.older != nil {
+		if r := b.ofOlder(book.older, mesh, dp); r != nil {
+			out[older.Name] = r
+		}
+	}
 	return out, errors.Join(faults...)
+}
+
+// ofOlder returns the rules of policies from before target references.
+func (b *rulebook) ofOlder(set *older.Set, mesh *topology.Mesh, dp *topology.Dataplane) *policy.Rules {
+	key := lastKey{id: topology.ProxyID{Mesh: mesh.Name, Name: dp.Name}, kind: older.Name}
+	if last, known := b.last.lookup(key); known && last.dp == dp.Resource && last.older == set {
+		return last.rules
+	}
+	next := &lastRules{dp: dp.Resource, older: set, rules: set.Rules(dp.Resource)}
+	b.last.store(key, next)
+	return next.rules
 }
 
 // book returns the current book of a mesh. It is immutable.
@@ -122,7 +142,12 @@ func (b *rulebook) book(w *topology.World, mesh *topology.Mesh) *meshBook {
 		changed = changed || next.sets[kind] != earlier
 	}
 	next.index = mesh.Index()
-	changed = changed || next.index != old.index
+	var earlier *older.Set
+	if old != nil {
+		earlier = old.older
+	}
+	next.older = older.NewSet(mesh.Spec, mesh.Policies, b.zone, earlier)
+	changed = changed || next.index != old.index || next.older != old.older
 	if !changed {
 		return old
 	}

@@ -31,8 +31,8 @@ type ZoneInput struct {
 	Admin   *AdminTLS
 	// Rules returns those of a mesh that act on clusters of an egress.
 	Rules func(*topology.Mesh) map[resource.Kind]*policy.Rules
-	// Permissions returns what says who may use an ExternalService, shown as an inbound; nil when nothing does.
-	Permissions func(*topology.Mesh, *resource.Inbound) *policy.Rules
+	// Permissions returns the rules for an ExternalService that is shown as an inbound, which say who may use it.
+	Permissions func(*topology.Mesh, *resource.Inbound) map[resource.Kind]*policy.Rules
 	// Secrets returns the trust bundle and the identity of an egress in a mesh.
 	Secrets func(mesh string) ([]byte, *KeyPair, error)
 }
@@ -273,7 +273,7 @@ func (s *Server) computeZoneProxy(ctx context.Context, w *topology.World, name s
 	}
 	var renew time.Time
 	in.Rules = func(m *topology.Mesh) map[resource.Kind]*policy.Rules { return s.egressRules(w, m, name) }
-	in.Permissions = func(m *topology.Mesh, inbound *resource.Inbound) *policy.Rules {
+	in.Permissions = func(m *topology.Mesh, inbound *resource.Inbound) map[resource.Kind]*policy.Rules {
 		return s.externalPermissions(w, m, name, inbound)
 	}
 	in.Secrets = func(mesh string) ([]byte, *KeyPair, error) {
@@ -316,14 +316,14 @@ func (s *Server) egressRules(w *topology.World, mesh *topology.Mesh, name string
 }
 
 // externalPermissions finds the permissions of an ExternalService by its tags, as those of a sidecar with such an inbound.
-func (s *Server) externalPermissions(w *topology.World, mesh *topology.Mesh, name string, in *resource.Inbound) *policy.Rules {
+func (s *Server) externalPermissions(w *topology.World, mesh *topology.Mesh, name string, in *resource.Inbound) map[resource.Kind]*policy.Rules {
 	d := egressDataplane(w, mesh, name+"/"+in.Tags[resource.TagService])
 	d.Spec.Networking.Inbound = []*resource.Inbound{in}
 	rules, err := s.rulebook.rules(w, mesh, d, false)
 	if err != nil {
 		s.log.Warn("rules of an external service are incomplete", "mesh", mesh.Name, "service", in.Tags[resource.TagService], "error", err)
 	}
-	return rules[kindPermission]
+	return rules
 }
 
 // egressDataplane stands for an egress where policies want to see a Dataplane.

@@ -50,11 +50,11 @@ func zoneInput(w *topology.World, address string, port uint32, ipv6 bool) ZoneIn
 			out, _ := rules.rules(w, m, egressDataplane(w, m, "e"), false)
 			return out
 		},
-		Permissions: func(m *topology.Mesh, in *resource.Inbound) *policy.Rules {
+		Permissions: func(m *topology.Mesh, in *resource.Inbound) map[resource.Kind]*policy.Rules {
 			d := egressDataplane(w, m, in.Tags[resource.TagService])
 			d.Spec.Networking.Inbound = []*resource.Inbound{in}
 			out, _ := rules.rules(w, m, d, false)
-			return out[kindPermission]
+			return out
 		},
 		Secrets: func(string) ([]byte, *KeyPair, error) {
 			return []byte("CA"), &KeyPair{[]byte("CERT"), []byte("KEY")}, nil

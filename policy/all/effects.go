@@ -19,15 +19,18 @@ import (
 	"github.com/kuma-dp/kuma-dp/policy/meshtls"
 	"github.com/kuma-dp/kuma-dp/policy/meshtrace"
 	"github.com/kuma-dp/kuma-dp/policy/meshtrafficpermission"
+	"github.com/kuma-dp/kuma-dp/policy/older"
 )
 
 // Effects returns what every kind does to Envoy's configuration, in the order of application (contract policies.md
-// §3.18).
+// §3.18). What the older policies do comes before all others but MeshTLS, which makes listeners anew (contract
+// effects-security.md §2, §3).
 func Effects() []effect.Kind {
 	return []effect.Kind{
 		{Kind: meshhttproute.Name, Route: meshhttproute.RouteOutbound},
 		{Kind: meshtcproute.Name, Route: meshtcproute.RouteOutbound},
 		{Kind: meshtls.Name, Apply: meshtls.Apply},
+		{Kind: older.Name, Apply: older.Apply, Key: older.Key, ListenersOnly: true, Passthrough: true},
 		{Kind: meshloadbalancingstrategy.Name, Apply: meshloadbalancingstrategy.Apply, Endpoints: meshloadbalancingstrategy.Endpoints},
 		{Kind: meshpassthrough.Name, Apply: meshpassthrough.Apply, Passthrough: true},
 		{

@@ -68,6 +68,15 @@ func (l *Listener) AddLog(entry func(format string) (*accesslogv3.AccessLog, err
 	return nil
 }
 
+// DropLogs takes all loggers away.
+func (l *Listener) DropLogs() {
+	for _, c := range l.Chains {
+		if _, list := c.logs(); list != nil {
+			*list = nil
+		}
+	}
+}
+
 // logs returns the list of loggers of a chain, nil when it can have none.
 func (c *Chain) logs() (format string, list *[]*accesslogv3.AccessLog) {
 	if h := c.HCM(); h != nil {

@@ -132,7 +132,7 @@ func NewEgressChain(env Env, stat, destination, sni, protocol string, principals
 	return c
 }
 
-// Open takes the permissions of a new egress chain away, for a policy to set.
+// Open takes the permissions of a chain away, for a policy to set.
 func (c *Chain) Open() {
 	rbac := func(f *Filter) bool { return f.Name == FilterHTTPRBAC || f.Name == FilterNetworkRBAC }
 	c.Filters = slices.DeleteFunc(c.Filters, rbac)

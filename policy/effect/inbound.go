@@ -35,6 +35,9 @@ type Inbound struct {
 	Listener *Listener
 	// Cluster is the local cluster localhost:{workload port}.
 	Cluster *Cluster
+	// Older are the kinds from before target references of which a policy acts on the inbound. Kinds that took their place
+	// leave it to them, but for permissions.
+	Older map[resource.Kind]bool
 
 	env Env
 }

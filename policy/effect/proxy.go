@@ -74,6 +74,7 @@ const (
 	OriginDynamicConfig Origin = "dynamic-config"
 	OriginOpenTelemetry Origin = "open-telemetry"
 	OriginAccessLog     Origin = "meshaccesslog"
+	OriginTracing       Origin = "tracing"
 	OriginTrace         Origin = "mesh-trace"
 	OriginPassthrough   Origin = "meshpassthrough"
 	OriginProxyPatch    Origin = "mesh-proxy-patch"

@@ -63,7 +63,11 @@ func Apply(p *effect.Proxy, r *policy.Rules) error {
 			if legacy {
 				to = out.LegacyService
 			}
-			if err := l.log(out.Listener, out.Conf(r), effect.Traffic{Source: own, Destination: to, Direction: effect.Outgoing}); err != nil {
+			conf := out.Conf(r)
+			if conf != nil {
+				out.Listener.DropLogs() // those of TrafficLogs (ibid. case 32)
+			}
+			if err := l.log(out.Listener, conf, effect.Traffic{Source: own, Destination: to, Direction: effect.Outgoing}); err != nil {
 				return err
 			}
 		}

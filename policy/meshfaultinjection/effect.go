@@ -16,7 +16,8 @@ import (
 const filterFault = "envoy.filters.http.fault"
 
 // Apply puts a fault filter for every fault of every rule into the chains of HTTP inbounds (contract effects-security.md
-// §9). Who a client is it tells about itself in the header x-kuma-tags, which its proxy writes.
+// §9). Who a client is it tells about itself in the header x-kuma-tags, which its proxy writes. An inbound that a
+// FaultInjection is for has only that.
 func Apply(p *effect.Proxy, r *policy.Rules) error {
 	for _, f := range r.From {
 		if !faulty(f.Inbound.Tags[resource.TagProtocol]) {
@@ -29,7 +30,7 @@ func Apply(p *effect.Proxy, r *policy.Rules) error {
 		}
 	}
 	for _, in := range p.Inbounds {
-		if !faulty(in.Protocol) {
+		if !faulty(in.Protocol) || in.Older[resource.KindFaultInjection] {
 			continue
 		}
 		rules, _ := r.ForInbound(in.Resource)

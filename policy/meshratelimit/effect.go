@@ -11,13 +11,14 @@ import (
 
 	"github.com/kuma-dp/kuma-dp/policy"
 	"github.com/kuma-dp/kuma-dp/policy/effect"
+	"github.com/kuma-dp/kuma-dp/resource"
 )
 
 // filterNetwork is the name of the network filter, as Kuma has it: that of its type.
 const filterNetwork = "envoy.extensions.filters.network.local_ratelimit.v3.LocalRateLimit"
 
 // Apply puts limits into every filter chain of an inbound (contract effects-security.md §8). The HTTP filter only makes
-// a limit possible; the limit itself is on the routes.
+// a limit possible; the limit itself is on the routes. An inbound that a RateLimit is for has only that.
 func Apply(p *effect.Proxy, r *policy.Rules) error {
 	for _, f := range r.From {
 		if l := local(f.Rules); l != nil {
@@ -25,6 +26,9 @@ func Apply(p *effect.Proxy, r *policy.Rules) error {
 		}
 	}
 	for _, in := range p.Inbounds {
+		if in.Older[resource.KindRateLimit] {
+			continue
+		}
 		rules, _ := r.ForInbound(in.Resource)
 		l := local(rules)
 		if l == nil {

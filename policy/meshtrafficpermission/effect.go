@@ -7,20 +7,29 @@ import (
 
 	"github.com/kuma-dp/kuma-dp/policy"
 	"github.com/kuma-dp/kuma-dp/policy/effect"
+	"github.com/kuma-dp/kuma-dp/resource"
 )
 
 // Apply puts an RBAC filter in front of every filter chain of an inbound that ends mTLS (contract effects-security.md
 // §4). Without a rule that allows something everything is denied. Chains without TLS stay open: their clients have no
-// identity, and letting them in is what PERMISSIVE means.
+// identity, and letting them in is what PERMISSIVE means. An inbound that no policy of the kind selects stays as
+// TrafficPermissions have it; on any other they have no say.
 func Apply(p *effect.Proxy, r *policy.Rules) error {
 	if p.MTLSMode == "" {
 		return nil
 	}
 	for _, in := range p.Inbounds {
+		older := in.Older[resource.KindTrafficPermission]
+		if _, selected := r.ForInbound(in.Resource); older && !selected {
+			continue
+		}
 		allow, shadow := rbac(p.Mesh, r.Enforced(in.Resource))
 		for _, c := range in.Listener.Chains {
 			if c.TLS == nil {
 				continue
+			}
+			if older {
+				c.Open()
 			}
 			if h := c.HCM(); h != nil {
 				h.Prepend(&effect.Filter{Name: effect.FilterHTTPRBAC, Config: &httprbacv3.RBAC{Rules: allow, ShadowRules: shadow}})
