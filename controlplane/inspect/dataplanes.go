@@ -39,9 +39,9 @@ type (
 	}
 )
 
-// older describes a proxy as clients of the older path read it: these tell proxies by their kind and ask to what of a proxy
+// olderProxyOf describes a proxy as clients of the older path read it: these tell proxies by their kind and ask to what of a proxy
 // the policy is attached, which for all that we have is the Dataplane.
-func older(dp *resource.Resource, gateways []*resource.Resource) *olderProxy {
+func olderProxyOf(dp *resource.Resource, gateways []*resource.Resource) *olderProxy {
 	gateway := policy.GatewayOf(dp, gateways)
 	if gateway == nil {
 		return &olderProxy{Kind: kindSidecar, Dataplane: keyBody{dp.Mesh, dp.Name}, Attachments: []attachment{{attachedDataplane}}}
@@ -52,15 +52,29 @@ func older(dp *resource.Resource, gateways []*resource.Resource) *olderProxy {
 	}
 }
 
+// matcher tells whether a policy applies to a proxy.
+type matcher func(dp *resource.Resource) bool
+
+// matching is the matcher of a policy with target references.
+func (i *Inspector) matching(kind policy.Kind, p *resource.Resource) matcher {
+	kind.NoShadow = false
+	set := policy.NewSet(kind, []*resource.Resource{p}, i.cfg.Store.List(i.routes, p.Mesh), nil)
+	view := policy.View{Zone: i.cfg.Zone, Shadow: true, Gateways: i.cfg.Store.List(resource.KindMeshGateway, p.Mesh)}
+	return func(dp *resource.Resource) bool {
+		matched, _ := set.Matched(dp, view)
+		return len(matched) > 0
+	}
+}
+
 // dataplanes lists the proxies that a policy of the kind applies to. A shadow policy is shown with those that it would
 // apply to.
 //
 // The older path, `/{name}/dataplanes`, has the same answer by contract controlplane.md §2.3. But clients of Kuma 2.x that
 // still ask it, kumactl before `_resources/dataplanes`, stop at an item without a kind. Its items therefore have the fields
 // of both forms; those who know only one pass over the rest.
-func (i *Inspector) dataplanes(kind policy.Kind, olderPath bool) api.Handler {
+func (i *Inspector) dataplanes(kind resource.Kind, matching func(policy *resource.Resource) matcher, olderPath bool) api.Handler {
 	return func(w http.ResponseWriter, req *http.Request) error {
-		p, _, err := i.resource(req, kind.Descriptor.Kind)
+		p, _, err := i.resource(req, kind)
 		if err != nil {
 			return err
 		}
@@ -74,21 +88,15 @@ func (i *Inspector) dataplanes(kind policy.Kind, olderPath bool) api.Handler {
 			return err
 		}
 		body := dataplanesBody{Items: []matchedProxy{}}
-		shown := kind
-		shown.NoShadow = false
-		set := policy.NewSet(shown, []*resource.Resource{p}, i.cfg.Store.List(i.routes, p.Mesh), nil)
-		view := policy.View{Zone: i.cfg.Zone, Shadow: true, Gateways: i.cfg.Store.List(resource.KindMeshGateway, p.Mesh)}
+		matches, gateways := matching(p), i.cfg.Store.List(resource.KindMeshGateway, p.Mesh)
 		for _, dp := range i.cfg.Store.List(resource.KindDataplane, p.Mesh) {
-			if !strings.Contains(dp.Name, query.Get("name")) {
-				continue
-			}
-			if matched, _ := set.Matched(dp, view); len(matched) == 0 {
+			if !strings.Contains(dp.Name, query.Get("name")) || !matches(dp) {
 				continue
 			}
 			if body.Total >= offset && len(body.Items) < size {
 				item := matchedProxy{meta: metaOf(dp.Key, dp.Labels)}
 				if olderPath {
-					item.olderProxy = older(dp, view.Gateways)
+					item.olderProxy = olderProxyOf(dp, gateways)
 				}
 				body.Items = append(body.Items, item)
 			}

@@ -16,6 +16,7 @@ import (
 	"github.com/kuma-dp/kuma-dp/controlplane/topology"
 	"github.com/kuma-dp/kuma-dp/controlplane/xds"
 	"github.com/kuma-dp/kuma-dp/policy"
+	"github.com/kuma-dp/kuma-dp/policy/older"
 	"github.com/kuma-dp/kuma-dp/resource"
 )
 
@@ -54,6 +55,8 @@ type Inspector struct {
 	envoy *envoyClient
 	// routes is the kind of policy that others may name as their top-level targetRef.
 	routes resource.Kind
+	// older are the kinds of policies from before target references.
+	older []*resource.Descriptor
 	// slow lets one preview or status of a policy be made at a time: it may take all of a core for a while.
 	slow chan struct{}
 }
@@ -68,6 +71,11 @@ func New(cfg Config) (*Inspector, error) {
 	for _, k := range cfg.Kinds {
 		if _, ok := k.Descriptor.NewSpec().(policy.Routed); ok {
 			i.routes = k.Descriptor.Kind
+		}
+	}
+	for _, d := range resource.Core() {
+		if _, ok := d.NewSpec().(resource.OlderPolicy); ok {
+			i.older = append(i.older, d)
 		}
 	}
 	return i, nil
@@ -118,14 +126,22 @@ func (i *Inspector) Routes(r api.Router) {
 	r.Handle("GET /meshes/{mesh}/meshgateways/{name}/_rules", i.gatewayRules, rules)
 	r.Handle("GET /meshes/{mesh}/meshgateways/{name}/dataplanes", i.gatewayDataplanes, gateways)
 	r.Handle("GET /meshes/{mesh}/meshgatewayroutes/{name}/dataplanes", i.gatewayRouteDataplanes, gateways)
-	for _, k := range i.cfg.Kinds {
+	dataplanes := func(kind *resource.Descriptor, matching func(*resource.Resource) matcher) {
 		for _, end := range []string{"_resources/dataplanes", "-resources/dataplanes", "dataplanes"} {
 			d := doc("The data planes that the policy matches", dataplanesBody{})
 			d.Query = []string{"size", "offset", "name"}
-			r.Handle("GET /meshes/{mesh}/"+k.Descriptor.Path+"/{name}/"+end, i.dataplanes(k, end == "dataplanes"), d)
+			r.Handle("GET /meshes/{mesh}/"+kind.Path+"/{name}/"+end, i.dataplanes(kind.Kind, matching, end == "dataplanes"), d)
 		}
+	}
+	for _, k := range i.cfg.Kinds {
+		dataplanes(k.Descriptor, func(p *resource.Resource) matcher { return i.matching(k, p) })
 		r.Handle("GET /meshes/{mesh}/"+k.Descriptor.Path+"/{name}/_status", seesConfig(i.policyStatus(k)),
 			doc("What Envoys refuse because of the policy, and what of it has no effect", policyStatusBody{}))
+	}
+	for _, d := range i.older {
+		dataplanes(d, func(p *resource.Resource) matcher {
+			return func(dp *resource.Resource) bool { return older.Matches(p, dp, i.cfg.Zone) }
+		})
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 
 	"github.com/kuma-dp/kuma-dp/controlplane/api"
 	"github.com/kuma-dp/kuma-dp/policy"
+	"github.com/kuma-dp/kuma-dp/policy/older"
 	"github.com/kuma-dp/kuma-dp/resource"
 )
 
@@ -68,10 +69,20 @@ func (i *Inspector) policies(w http.ResponseWriter, req *http.Request) error {
 		return err
 	}
 	matched := map[resource.Kind][]attachedMeta{}
+	add := func(p *resource.Resource) {
+		matched[p.Kind] = append(matched[p.Kind], attachedMeta{p.Kind, p.Mesh, p.Name, p.CreationTime, p.ModificationTime, p.Labels})
+	}
 	for _, r := range rules {
 		for _, m := range r.Policies {
-			p := m.Policy
-			matched[r.Kind] = append(matched[r.Kind], attachedMeta{p.Kind, p.Mesh, p.Name, p.CreationTime, p.ModificationTime, p.Labels})
+			add(m.Policy)
+		}
+	}
+	// No fact tells how those from before target references are shown.
+	for _, d := range i.older {
+		for _, p := range i.cfg.Store.List(d.Kind, dp.Mesh) {
+			if older.Matches(p, dp, i.cfg.Zone) {
+				add(p)
+			}
 		}
 	}
 	if gateway := policy.GatewayOf(dp, i.cfg.Store.List(resource.KindMeshGateway, dp.Mesh)); gateway != nil {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/kuma-dp/kuma-dp/controlplane/topology"
 	"github.com/kuma-dp/kuma-dp/policy"
+	"github.com/kuma-dp/kuma-dp/policy/older"
 	"github.com/kuma-dp/kuma-dp/resource"
 )
 
@@ -28,6 +29,7 @@ type Override struct {
 // them: by leaving policies out and looking at what becomes of the rules.
 type overrides struct {
 	kinds   []policy.Kind
+	zone    string
 	written map[resource.Key]bool
 	matched map[resource.Key]int
 	found   map[[2]resource.Key]*overridden
@@ -43,7 +45,7 @@ type overridden struct {
 
 func newOverrides(kinds []policy.Kind, before, after *topology.World) *overrides {
 	o := &overrides{
-		kinds: kinds, written: map[resource.Key]bool{}, matched: map[resource.Key]int{},
+		kinds: kinds, zone: after.Zones.Local, written: map[resource.Key]bool{}, matched: map[resource.Key]int{},
 		found: map[[2]resource.Key]*overridden{}, groups: map[string][]Override{},
 	}
 	for name, m := range after.Meshes {
@@ -64,6 +66,13 @@ func newOverrides(kinds []policy.Kind, before, after *topology.World) *overrides
 
 // look takes in the rules of a proxy after the change.
 func (o *overrides) look(book *meshBook, m *topology.Mesh, dp *topology.Dataplane, rules map[resource.Kind]*policy.Rules) {
+	for _, kind := range resource.OlderPolicies() {
+		for _, p := range m.Policies[kind] {
+			if o.written[p.Key] && older.Matches(p, dp.Resource, o.zone) {
+				o.matched[p.Key]++
+			}
+		}
+	}
 	for _, k := range o.kinds {
 		r := rules[k.Descriptor.Kind]
 		if r == nil {
