@@ -23,9 +23,9 @@ const UnresolvedBackend = "kuma.io/unresolved-backend"
 // the older form, a value of kuma.io/service.
 func (b BackendRef) Real() bool {
 	switch b.Kind {
-	case MeshService, MeshMultiZoneService:
+	case MeshService:
 		return b.Port != nil
-	case MeshExternalService:
+	case MeshMultiZoneService, MeshExternalService:
 		return true
 	default:
 		return false

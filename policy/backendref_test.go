@@ -69,6 +69,7 @@ func TestBackendRefReal(t *testing.T) {
 		{policy.BackendRef{TargetRef: policy.TargetRef{Kind: policy.MeshServiceSubset}, Port: &n}, false, 1},
 		{policy.BackendRef{TargetRef: policy.TargetRef{Kind: policy.MeshExternalService}}, true, 1},
 		{policy.BackendRef{TargetRef: policy.TargetRef{Kind: policy.MeshMultiZoneService}, Port: &n}, true, 1},
+		{policy.BackendRef{TargetRef: policy.TargetRef{Kind: policy.MeshMultiZoneService}}, true, 1},
 	} {
 		if tt.ref.Real() != tt.real || tt.ref.Share() != tt.share {
 			t.Errorf("%s: real %v share %d, want %v %d", tt.ref.Kind, tt.ref.Real(), tt.ref.Share(), tt.real, tt.share)

@@ -67,7 +67,7 @@ func LegacySNI(mesh string, tags map[string]string) string {
 // the service agree on, empty when that is nothing; it decides about the listener too (contract effects-routing.md §2.2).
 func NewLegacyOutbound(env Env, address string, port uint32, tags map[string]string, protocol string) *Outbound {
 	service, cluster := tags[resource.TagService], LegacyCluster(tags)
-	out := &Outbound{LegacyService: service, Protocol: protocol, Destination: service}
+	out := &Outbound{LegacyService: service, Protocol: protocol, Destination: service, env: env}
 	out.Listener = &Listener{Listener: &listenerv3.Listener{
 		Name:             "outbound:" + HostPort(address, port),
 		Address:          SocketAddress(address, port),
@@ -80,7 +80,7 @@ func NewLegacyOutbound(env Env, address string, port uint32, tags map[string]str
 	chain := &Chain{}
 	out.Listener.Chains = []*Chain{chain}
 	if IsHTTP(protocol) {
-		chain.Filters = []*Filter{{Name: FilterHCM, HCM: out.hcm(env, cluster)}}
+		chain.Filters = out.httpFilters(cluster)
 	} else {
 		chain.Filters = tcpFilters(protocol, service, cluster, nil)
 	}

@@ -34,6 +34,8 @@ type Outbound struct {
 	Listener    *Listener
 	// Egress: the listener is only the chain of a ZoneEgress to a destination outside.
 	Egress bool
+
+	env Env
 }
 
 // Backend is the cluster for one port of a service.
@@ -75,7 +77,7 @@ func Destination(service *resource.Resource, port uint32) string {
 func NewOutbound(env Env, address string, listenPort uint32, service *resource.Resource, port resource.ServicePort) *Outbound {
 	out := &Outbound{
 		Service: service.Key, Section: Section(port), Name: service.DisplayName(), Protocol: port.AppProtocol,
-		Destination: Destination(service, port.Port),
+		Destination: Destination(service, port.Port), env: env,
 	}
 	out.Listener = &Listener{Listener: &listenerv3.Listener{
 		Name:             "outbound:" + HostPort(address, listenPort),
@@ -91,20 +93,18 @@ func NewOutbound(env Env, address string, listenPort uint32, service *resource.R
 	switch {
 	case !RoutableProtocol(port.AppProtocol):
 	case IsHTTP(port.AppProtocol):
-		chain.Filters = []*Filter{{Name: FilterHCM, HCM: out.hcm(env, out.Destination)}}
-		if service.Kind == resource.KindMeshExternalService {
-			external(out.Destination, chain.Filters[0].HCM)
-		}
+		chain.Filters = out.httpFilters(out.Destination)
 	default:
 		chain.Filters = tcpFilters(port.AppProtocol, out.Destination, out.Destination, nil)
 	}
 	return out
 }
 
-// hcm sends everything to a cluster.
-func (out *Outbound) hcm(env Env, cluster string) *HCM {
+// httpFilters send all requests to a cluster.
+func (out *Outbound) httpFilters(cluster string) []*Filter {
+	env := out.env
 	env.IPv6 = false // as captured of a proxy on a host with IPv6, whose inbounds do have these networks
-	return &HCM{Filters: httpFilters(out.Protocol), HttpConnectionManager: &hcmv3.HttpConnectionManager{
+	h := &HCM{Filters: httpFilters(out.Protocol), HttpConnectionManager: &hcmv3.HttpConnectionManager{
 		StatPrefix: StatName(out.Destination),
 		RouteSpecifier: &hcmv3.HttpConnectionManager_RouteConfig{RouteConfig: &routev3.RouteConfiguration{
 			Name:             "outbound:" + out.Destination,
@@ -119,6 +119,10 @@ func (out *Outbound) hcm(env Env, cluster string) *HCM {
 		InternalAddressConfig: env.InternalAddresses(),
 		NormalizePath:         wrapperspb.Bool(true),
 	}}
+	if out.Service.Kind == resource.KindMeshExternalService {
+		external(out.Destination, h)
+	}
+	return []*Filter{{Name: FilterHCM, HCM: h}}
 }
 
 // catchAll is the name of the route for everything: a hash of its match, as for every route (contract policies.md §4.5).

@@ -132,7 +132,11 @@ func (out *Outbound) SetRouting(own *Target, r *Routing) {
 		if own.Tags != nil && own.External && h != nil {
 			h.RouteActions(func(_ *routev3.Route, a *routev3.RouteAction) { RewriteHost(a) })
 		}
-	case len(r.Requests) > 0 && h != nil:
+	case len(r.Requests) > 0:
+		if h == nil { // a port of connections that only routes of requests say something about
+			chain.Filters = out.httpFilters(own.Cluster)
+			h = chain.HCM()
+		}
 		routes := make([]*routev3.Route, len(r.Requests))
 		for i, route := range r.Requests {
 			routes[i] = proto.CloneOf(route)

@@ -10,7 +10,7 @@ import (
 
 // RouteOutbound says where the connections of an outbound go that leads to own by itself (contract effects-routing.md §4).
 // Requests is what MeshHTTPRoutes say about it, nil when nothing: on ports of requests they come first, on others they are
-// given up, but for their clusters.
+// given up, but for their clusters, unless no ref counts.
 func RouteOutbound(own *effect.Target, r *policy.Rules, requests *effect.Routing, resolve effect.Resolver) *effect.Routing {
 	confs, origin := own.Rule(r)
 	byRule := len(confs) > 0 && len(origin) > 0
@@ -35,7 +35,13 @@ func RouteOutbound(own *effect.Target, r *policy.Rules, requests *effect.Routing
 				kept = append(kept, effect.Share{Target: t, Weight: ref.Share()})
 			}
 		}
-		out.Closed = len(kept) == 0
+		if len(kept) == 0 {
+			// 2.9 makes no listener here, which leaves that of requests where there is one.
+			if requests != nil || ofRequests {
+				return requests
+			}
+			out.Closed = true
+		}
 	}
 	for _, s := range kept {
 		if s.Target != nil && s.Weight > 0 && s.Target.Accepts() {

@@ -54,7 +54,10 @@ func TestRouteOutbound(t *testing.T) {
 		{"nobody", effect.TCP, ref("nobody"), nil, "; "},
 		{"no protocol", effect.TCP, ref("raw"), nil, "; "},
 		{"no labels", effect.TCP, ref("nolabels"), nil, "closed"},
+		{"no labels, on requests", effect.HTTP, ref("nolabels"), nil, "nothing"},
+		{"no labels, requests on another port", effect.TCP, ref("nolabels"), requests, "requests"},
 		{"no labels, and nobody", effect.TCP, ref("nolabels") + ", " + ref("nobody"), nil, "; "},
+		{"several zones without a port", effect.TCP, "{kind: MeshMultiZoneService, name: nobody}", nil, "; "},
 		{"by tags, unknown", effect.TCP, "{kind: MeshService, name: x}", nil, "t-x 1; t-x"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

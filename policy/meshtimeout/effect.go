@@ -41,11 +41,13 @@ func Apply(p *effect.Proxy, r *policy.Rules) error {
 		case known:
 			conf.listener(out.Listener, out.Protocol)
 		case out.LegacyService != "":
-			onlyIdle(out.Listener)
+			if effect.IsHTTP(out.Protocol) {
+				onlyIdle(out.Listener)
+			}
 		default:
 			(&Conf{}).listener(out.Listener, out.Protocol)
 		}
-		if out.LegacyService != "" {
+		if out.LegacyService != "" && effect.IsHTTP(out.Protocol) {
 			singleRoutes(out, r)
 		}
 	}
