@@ -117,8 +117,9 @@ func (f *fingerprints) inbound(in *resource.Inbound) string {
 	for _, e := range f.effects {
 		if rules := f.rules[e.Kind]; rules != nil {
 			for _, r := range rules.From {
-				if r.Of(in) {
-					parts = append(parts, f.subsets(r.Rules), bit(r.Exact != nil), f.subsets(r.Exact))
+				own, cluster := r.Of(in), r.Inbound.Port == effect.WorkloadPort(in) // a MeshCircuitBreaker takes the one port for the other
+				if own || cluster {
+					parts = append(parts, bit(own), bit(cluster), f.subsets(r.Rules), bit(r.Exact != nil), f.subsets(r.Exact))
 				}
 			}
 		}

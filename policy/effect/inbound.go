@@ -46,9 +46,10 @@ type Inbound struct {
 func (in *Inbound) ClusterName() string { return LocalCluster(in.Resource) }
 
 // LocalCluster names the local cluster of an inbound by the port of the workload.
-func LocalCluster(in *resource.Inbound) string {
-	return HostPort("localhost", cmp.Or(in.ServicePort, in.Port))
-}
+func LocalCluster(in *resource.Inbound) string { return HostPort("localhost", WorkloadPort(in)) }
+
+// WorkloadPort is where the workload of an inbound listens.
+func WorkloadPort(in *resource.Inbound) uint32 { return cmp.Or(in.ServicePort, in.Port) }
 
 // ListenerAddress is where Envoy listens for the inbound.
 func (e Env) ListenerAddress(in *resource.Inbound) string { return cmp.Or(in.Address, e.Address) }
@@ -71,7 +72,7 @@ func (in *Inbound) localCluster() *Cluster {
 	address := cmp.Or(r.ServiceAddress, in.env.ListenerAddress(r))
 	c := NewCluster(in.ClusterName())
 	c.ConnectTimeout = durationpb.New(10 * time.Second)
-	c.SetStatic(address, cmp.Or(r.ServicePort, r.Port))
+	c.SetStatic(address, WorkloadPort(r))
 	if IsHTTP(in.Protocol) {
 		c.HTTP = HTTPOptions(in.Protocol != HTTP)
 		c.HTTP.CommonHttpProtocolOptions = &corev3.HttpProtocolOptions{IdleTimeout: durationpb.New(inboundIdle)}

@@ -4,7 +4,8 @@
 //
 // The inbounds, outbounds and backends of a Proxy are independent of each other: the caller may hand in only some of
 // those that a proxy has, because the others were made before with equal inputs. An effect must therefore decide about
-// each part from that part and its rules alone. What else it lets flow into clusters, ClusterKey must tell.
+// each part from that part and its rules alone; those of an inbound are found by its own port and by that of its workload.
+// What else it lets flow into clusters, ClusterKey must tell.
 package effect
 
 import (

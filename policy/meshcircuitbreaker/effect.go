@@ -2,7 +2,7 @@ package meshcircuitbreaker
 
 import (
 	"math"
-	"strconv"
+	"math/big"
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	"google.golang.org/protobuf/types/known/wrapperspb"
@@ -12,16 +12,15 @@ import (
 	"github.com/kuma-dp/kuma-dp/resource"
 )
 
-// Apply writes limits and outlier detection into clusters (contract effects-routing.md §8). An inbound's cluster is
-// found by the inbound's port although it is named by the port of the workload, as Kuma 2.9 does: where the two differ
-// nothing happens (ibid. §1.5).
+// Apply writes limits and outlier detection into clusters (contract effects-routing.md §8). Rules of an inbound are for
+// the local cluster that has the inbound's port in its name, as Kuma 2.9 finds it, although the name is of the port of the
+// workload: where the two differ that is no cluster, or one of another inbound (ibid. §1.5).
 func Apply(p *effect.Proxy, r *policy.Rules) error {
 	for _, in := range p.Inbounds {
-		if in.ClusterName() != effect.HostPort("localhost", in.Resource.Port) {
-			continue
-		}
-		if rules, _ := r.ForInbound(in.Resource); len(rules) > 0 {
-			apply(in.Cluster, rules[0].Conf)
+		for _, from := range r.From {
+			if from.Inbound.Port == effect.WorkloadPort(in.Resource) && len(from.Rules) > 0 {
+				apply(in.Cluster, from.Rules[0].Conf)
+			}
 		}
 	}
 	for _, b := range p.Backends {
@@ -99,11 +98,14 @@ func thousandths(v *resource.IntOrString) *wrapperspb.UInt32Value {
 	if v == nil {
 		return nil
 	}
-	f, err := strconv.ParseFloat(v.String(), 64)
-	// The small addend undoes that a decimal fraction may be stored as slightly less than it is.
-	n := math.Trunc(f*1000 + 1e-6)
-	if err != nil || !(n >= 0 && n <= math.MaxUint32) {
+	if f, ok := policy.Decimal(*v); !ok || f < 0 || f*1000 > math.MaxUint32 {
 		return nil
 	}
-	return wrapperspb.UInt32(uint32(n))
+	exact, ok := new(big.Rat).SetString(v.String())
+	if !ok {
+		return nil
+	}
+	exact.Mul(exact, big.NewRat(1000, 1))
+	n := new(big.Int).Quo(exact.Num(), exact.Denom())
+	return wrapperspb.UInt32(uint32(min(n.Uint64(), math.MaxUint32)))
 }

@@ -1,8 +1,6 @@
 package meshcircuitbreaker
 
 import (
-	"strconv"
-
 	"github.com/kuma-dp/kuma-dp/policy"
 	"github.com/kuma-dp/kuma-dp/resource"
 )
@@ -65,8 +63,8 @@ func (d *Detectors) validate(f *resource.Faults, p resource.Path) {
 		f.Count(p.Field("requestVolume"), s.RequestVolume)
 		if s.StandardDeviationFactor != nil {
 			p := p.Field("standardDeviationFactor")
-			switch v, err := strconv.ParseFloat(s.StandardDeviationFactor.String(), 64); {
-			case err != nil || v != v:
+			switch v, ok := policy.Decimal(*s.StandardDeviationFactor); {
+			case !ok:
 				f.Add(p, "string must be a valid number")
 			case v < 0:
 				f.Add(p, "must be greater or equal then: 0")
