@@ -2,6 +2,7 @@ package meshretry
 
 import (
 	"fmt"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -32,14 +33,14 @@ const (
 // effects-routing.md §7, §1.4).
 func Apply(p *effect.Proxy, r *policy.Rules) error {
 	for _, out := range p.Outbounds {
-		if err := set(out, r); err != nil {
+		if err := set(p, out, r); err != nil {
 			return fmt.Errorf("set retries of %s: %w", out.Listener.Name, err)
 		}
 	}
 	return nil
 }
 
-func set(out *effect.Outbound, r *policy.Rules) error {
+func set(p *effect.Proxy, out *effect.Outbound, r *policy.Rules) error {
 	chain := out.Listener.Chains[0]
 	conf, _ := out.Conf(r).(*Conf)
 	if out.Protocol == effect.TCP && conf != nil && conf.TCP != nil && conf.TCP.MaxConnectAttempt != nil {
@@ -53,11 +54,19 @@ func set(out *effect.Outbound, r *policy.Rules) error {
 		return nil
 	}
 	var err error
+	warned := false
 	h.RouteActions(func(route *routev3.Route, a *routev3.RouteAction) {
 		conf, ok := out.RouteConf(r, route.Name).(*Conf)
 		switch {
 		case !ok || err != nil:
 		case out.Protocol == effect.HTTP && conf.HTTP != nil:
+			if x, bad := conf.HTTP.brokenExpression(); bad {
+				if !warned {
+					p.Warn("MeshRetry, destination %s: requests are not retried: Envoy refuses the regular expression %q of a header", out.Destination, x)
+				}
+				warned = true
+				return
+			}
 			a.RetryPolicy, err = conf.HTTP.envoy()
 		case out.Protocol == effect.GRPC && conf.GRPC != nil:
 			a.RetryPolicy = conf.GRPC.envoy()
@@ -112,6 +121,19 @@ func (h *HTTP) envoy() (*routev3.RetryPolicy, error) {
 	return rp, nil
 }
 
+// brokenExpression finds what would make Envoy refuse the whole listener.
+func (h *HTTP) brokenExpression() (string, bool) {
+	for _, m := range slices.Concat(h.RetriableRequestHeaders, h.RetriableResponseHeaders) {
+		if m.Type != MatchRegularExpression {
+			continue
+		}
+		if _, err := regexp.Compile(m.Value); err != nil || m.Value == "" { // the syntax of Envoy too: RE2
+			return m.Value, true
+		}
+	}
+	return "", false
+}
+
 // conditions sorts the items of retryOn into names, methods and statuses. Methods do not count as names: with nothing
 // else the default names stay.
 func (h *HTTP) conditions(rp *routev3.RetryPolicy) {
@@ -163,12 +185,13 @@ func (m HeaderMatch) envoy() *routev3.HeaderMatcher {
 	text := func(s *matcherv3.StringMatcher) {
 		out.HeaderMatchSpecifier = &routev3.HeaderMatcher_StringMatch{StringMatch: s}
 	}
-	switch m.Type {
-	case MatchPresent, MatchAbsent:
-		out.HeaderMatchSpecifier = &routev3.HeaderMatcher_PresentMatch{PresentMatch: m.Type == MatchPresent}
-	case MatchPrefix:
+	switch {
+	// An empty prefix, which Envoy refuses, is that of every value.
+	case m.Type == MatchPresent, m.Type == MatchAbsent, m.Type == MatchPrefix && m.Value == "":
+		out.HeaderMatchSpecifier = &routev3.HeaderMatcher_PresentMatch{PresentMatch: m.Type != MatchAbsent}
+	case m.Type == MatchPrefix:
 		text(&matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_Prefix{Prefix: m.Value}})
-	case MatchRegularExpression:
+	case m.Type == MatchRegularExpression:
 		text(&matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_SafeRegex{
 			SafeRegex: &matcherv3.RegexMatcher{Regex: m.Value},
 		}})

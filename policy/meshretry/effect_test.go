@@ -1,6 +1,7 @@
 package meshretry
 
 import (
+	"strings"
 	"testing"
 
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
@@ -90,5 +91,35 @@ func TestHostSelection(t *testing.T) {
 	}
 	if err := rp.ValidateAll(); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestHeaders: what Envoy would refuse must not take the listener with it.
+func TestHeaders(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		in   HeaderMatch
+		want string // empty for no retries
+	}{
+		{"exact", HeaderMatch{Name: "x", Value: "1"}, `name:"x" string_match:{exact:"1"}`},
+		{"prefix", HeaderMatch{Type: MatchPrefix, Name: "x", Value: "1"}, `name:"x" string_match:{prefix:"1"}`},
+		{"prefix of every value", HeaderMatch{Type: MatchPrefix, Name: "x"}, `name:"x" present_match:true`},
+		{"absent", HeaderMatch{Type: MatchAbsent, Name: "x"}, `name:"x" present_match:false`},
+		{"expression", HeaderMatch{Type: MatchRegularExpression, Name: "x", Value: "a.*"}, `name:"x" string_match:{safe_regex:{regex:"a.*"}}`},
+		{"no expression", HeaderMatch{Type: MatchRegularExpression, Name: "x", Value: "(a"}, ""},
+		{"empty expression", HeaderMatch{Type: MatchRegularExpression, Name: "x"}, ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			for _, conf := range []*HTTP{{RetriableRequestHeaders: []HeaderMatch{tt.in}}, {RetriableResponseHeaders: []HeaderMatch{tt.in}}} {
+				rp := retries(apply(t, effect.HTTP, &Conf{HTTP: conf}))
+				got := ""
+				for _, m := range append(rp.GetRetriableRequestHeaders(), rp.GetRetriableHeaders()...) {
+					got += strings.Join(strings.Fields(m.String()), " ")
+				}
+				if got != tt.want || rp.ValidateAll() != nil || (rp == nil) != (tt.want == "") {
+					t.Errorf("got %s (%v), want %s", got, rp.ValidateAll(), tt.want)
+				}
+			}
+		})
 	}
 }
