@@ -28,6 +28,9 @@ func (w *work) useExternal(be *effect.Backend, s *topology.LegacyService, t *eff
 		if be.Cluster, err = externalCluster(w.in.Mesh, s, t); err != nil {
 			return false, err
 		}
+		if _, arrange := w.arrange(effect.Backend{LegacyService: s.Name, Destination: t.Cluster, Indirect: be.Indirect}); arrange != nil {
+			arrange(be.Cluster.LoadAssignment)
+		}
 	}
 	w.secured = w.secured || be.Cluster.TLS != nil
 	w.proxy.Backends = append(w.proxy.Backends, be)

@@ -163,7 +163,9 @@ func (w *work) resolve(ref policy.BackendRef, writer *resource.Resource) (target
 	if !found || s == nil {
 		return nil, len(ref.Labels) == 0
 	}
-	i := slices.IndexFunc(s.Spec.Ports, func(p resource.ServicePort) bool { return ref.Port == nil || p.Port == *ref.Port })
+	i := slices.IndexFunc(s.Spec.Ports, func(p resource.ServicePort) bool {
+		return s.Kind == resource.KindMeshExternalService || ref.Port != nil && p.Port == *ref.Port // the former has one
+	})
 	if i < 0 {
 		return nil, true
 	}

@@ -152,7 +152,7 @@ func (z *arrangement) apply(cla *endpointv3.ClusterLoadAssignment) {
 	}
 	cla.Endpoints = nil
 	for _, p := range slices.SortedFunc(maps.Keys(groups), func(a, b place) int {
-		return cmp.Or(cmp.Compare(a.zone, b.zone), cmp.Compare(a.subZone, b.subZone), cmp.Compare(a.weight, b.weight))
+		return cmp.Or(cmp.Compare(a.zone+a.subZone, b.zone+b.subZone), cmp.Compare(a.zone, b.zone), cmp.Compare(a.weight, b.weight))
 	}) {
 		slices.SortStableFunc(groups[p], func(a, b *endpointv3.LbEndpoint) int {
 			x, y := a.GetEndpoint().GetAddress().GetSocketAddress(), b.GetEndpoint().GetAddress().GetSocketAddress()
