@@ -68,7 +68,8 @@ type ExternalEndpoint struct {
 // NewExternalCluster makes a cluster of endpoints outside of the mesh: fixed when all are IP addresses, else resolved
 // over IPv4 (contract effects-routing.md §2.4, zones.md §7).
 func NewExternalCluster(name, protocol string, endpoints []ExternalEndpoint) *Cluster {
-	c := &Cluster{Cluster: &clusterv3.Cluster{Name: name}, HTTP: ExternalHTTP(protocol)}
+	c := NewCluster(name)
+	c.HTTP = ExternalHTTP(protocol)
 	c.SetType(clusterv3.Cluster_STATIC)
 	c.LoadAssignment = &endpointv3.ClusterLoadAssignment{ClusterName: name}
 	groups := map[string]*endpointv3.LocalityLbEndpoints{}
