@@ -129,6 +129,11 @@ func TestHardened(t *testing.T) {
 		{"GET", "/meshes/default/dataplanes/x/xds"},
 		{"GET", "/meshes/default/dataplanes/x/stats"},
 		{"GET", "/meshes/default/dataplanes/x/clusters"},
+		{"GET", "/meshes/default/dataplanes/x/_status"},
+		{"GET", "/meshes/default/meshtimeouts/x/_status"},
+		{"GET", "/zoneegresses/x/_status"},
+		{"GET", "/zoneegresses/x/xds"},
+		{"GET", "/zoneingresses/x/stats"},
 	} {
 		if status, body := r.answer(c[0], c[1], `{}`, far...); status != http.StatusForbidden {
 			t.Errorf("%s %s: got %d %s", c[0], c[1], status, body)

@@ -3,7 +3,6 @@ package inspect
 import (
 	"cmp"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -39,37 +38,6 @@ type proxies struct {
 	// statuses are those of proxies by name; those of the others are real. blamed counts the questions who is to blame.
 	statuses map[string]*xds.Status
 	blamed   int
-}
-
-func (p *proxies) ZoneAdminEndpoint(kind resource.Kind, name string) (xds.AdminEndpoint, error) {
-	if e, err := p.Server.ZoneAdminEndpoint(kind, name); p.endpoint == nil || errors.Is(err, xds.ErrUnknownProxy) {
-		return e, err
-	}
-	return *p.endpoint, nil
-}
-
-func (p *proxies) Status(mesh, name string) (*xds.Status, error) {
-	s := p.statuses[name]
-	if s == nil {
-		return p.Server.Status(mesh, name)
-	}
-	out := *s
-	out.Refusals, out.Warnings, out.Suspects = slices.Clone(s.Refusals), slices.Clone(s.Warnings), nil
-	for i := range out.Refusals {
-		out.Refusals[i].Policies = nil
-	}
-	for i := range out.Warnings {
-		out.Warnings[i].Policies = nil
-	}
-	return &out, nil
-}
-
-func (p *proxies) Blame(mesh, name string, kind resource.Kind) (*xds.Status, error) {
-	p.blamed++
-	if s := p.statuses[name]; s != nil {
-		return s, nil
-	}
-	return p.Server.Blame(mesh, name, kind)
 }
 
 func (p *proxies) AdminEndpoint(mesh, name string) (xds.AdminEndpoint, error) {

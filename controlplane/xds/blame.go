@@ -43,6 +43,8 @@ type blame struct {
 	// open are the refusals that no policy which patches has a hand in; failed says the same of the failure.
 	open   []*Refusal
 	failed bool
+	// broken are the refusals of what breaks a rule of Envoy's fields.
+	broken map[*Refusal]bool
 }
 
 // made is a configuration, or why there is none.
@@ -84,8 +86,10 @@ func (b *blame) needed() bool {
 func (b *blame) find() {
 	b.now = b.make(b.mesh)
 	b.failed = b.status.Failure != "" && b.now.err != nil
+	b.broken = map[*Refusal]bool{}
 	for i := range b.status.Refusals {
-		b.open = append(b.open, &b.status.Refusals[i])
+		r := &b.status.Refusals[i]
+		b.open, b.broken[r] = append(b.open, r), r.broken(b.now.snap)
 	}
 	for _, patches := range []bool{true, false} {
 		var involved []*Refusal
@@ -115,7 +119,7 @@ func (b *blame) kind(kind resource.Kind, rules *policy.Rules) (involved []*Refus
 	}
 	none := b.make(withoutPolicy(b.mesh, kind, nil))
 	for _, r := range b.open {
-		if r.shaped(b.now.snap, none.snap) {
+		if b.guilty(r, none) {
 			involved = append(involved, r)
 		}
 	}
@@ -141,7 +145,7 @@ func (b *blame) kind(kind resource.Kind, rules *policy.Rules) (involved []*Refus
 		return found
 	}
 	for _, r := range involved {
-		r.Policies = append(r.Policies, culprits(func(one made) bool { return r.shaped(b.now.snap, one.snap) })...)
+		r.Policies = append(r.Policies, culprits(func(one made) bool { return b.guilty(r, one) })...)
 	}
 	for _, w := range warnings {
 		w.Policies = culprits(func(one made) bool { return !slices.Contains(one.warnings, w.Text) })
@@ -150,6 +154,12 @@ func (b *blame) kind(kind resource.Kind, rules *policy.Rules) (involved []*Refus
 		b.status.Suspects = append(b.status.Suspects, culprits(func(one made) bool { return one.err == nil })...)
 	}
 	return involved, cured
+}
+
+// guilty tells whether policies have a hand in a refusal, by what is made without them: another resource, and where it is
+// known what is wrong with it, one that is right.
+func (b *blame) guilty(r *Refusal, without made) bool {
+	return r.shaped(b.now.snap, without.snap) && (!b.broken[r] || !r.broken(without.snap))
 }
 
 // warningsAbout are those about a kind, "" for all, whose author is not known yet.
@@ -208,6 +218,14 @@ func (s *Server) warningsOf(rules map[resource.Kind]*policy.Rules, snap *Snapsho
 }
 
 func ruleWarning(kind resource.Kind, text string) string { return string(kind) + ": " + text }
+
+// broken tells whether a refused resource breaks a rule of Envoy's fields.
+func (r *Refusal) broken(s *Snapshot) bool {
+	return s != nil && slices.ContainsFunc(r.Resources, func(name string) bool {
+		one := s.Resources(r.Type)[name]
+		return one != nil && one.check() != nil
+	})
+}
 
 // shaped tells whether a refused resource is another one, or not there, without something.
 func (r *Refusal) shaped(with, without *Snapshot) bool {

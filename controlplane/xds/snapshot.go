@@ -11,6 +11,8 @@ import (
 	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protopath"
+	"google.golang.org/protobuf/reflect/protorange"
 	"google.golang.org/protobuf/types/known/anypb"
 
 	"github.com/kuma-dp/kuma-dp/policy/effect"
@@ -57,6 +59,25 @@ func newResource(name string, m proto.Message) (*Resource, error) {
 		return nil, fmt.Errorf("make resource %s: %w", name, err)
 	}
 	return &Resource{Name: name, Version: hash(a.Value), Any: a}, nil
+}
+
+// check applies Envoy's rules also to the typed configs within the resource. These are handed on as they are: what Kuma
+// sends has the last word.
+func (r *Resource) check() error {
+	m, err := r.Any.UnmarshalNew()
+	if err != nil {
+		return err
+	}
+	return protorange.Options{Resolver: effect.Types{}}.Range(m.ProtoReflect(), func(v protopath.Values) error {
+		last := v.Index(-1)
+		if last.Step.Kind() != protopath.AnyExpandStep {
+			return nil
+		}
+		if one, ok := last.Value.Message().Interface().(validator); ok {
+			return one.ValidateAll()
+		}
+		return nil
+	}, nil)
 }
 
 // hash gives 96 bits: enough that two contents never meet, short enough to repeat in every request.

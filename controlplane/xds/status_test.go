@@ -179,11 +179,44 @@ spec: {from: [{targetRef: {kind: Mesh}, default: {action: Allow}}]}
 	}
 }
 
-// TestWarningsHaveAnAuthor: of several policies of a kind, those are named without which a part would not be left out.
-func TestWarningsHaveAnAuthor(t *testing.T) {
+// TestBlameKnowsWhatIsBroken: of several policies in a refused listener, the one that breaks a rule of Envoy's fields is
+// named alone.
+func TestBlameKnowsWhatIsBroken(t *testing.T) {
 	r := newRig(t)
-	limit := func(name, service string, status int) string {
-		return fmt.Sprintf(`
+	r.put(limited("odd", "client", 420), limited("zeal", "client", 429), timeout("short", "2s"), `
+type: MeshTimeout
+mesh: default
+name: idle
+spec:
+  targetRef: {kind: Mesh, proxyTypes: [Sidecar]}
+  from: [{targetRef: {kind: Mesh}, default: {http: {streamIdleTimeout: 7s}}}]
+`)
+	p := r.delta(r.ctx(), node("client-1"), nil)
+	p.subscribe(TypeListener)
+	a := p.next()
+	refuse(p, a, "inbound:10.0.0.9:9080: no, outbound:241.0.0.1:80: no")
+	r.await("the refusal", func() bool {
+		s := r.insight("client-1").Subscriptions
+		return len(s) == 1 && s[0].Status.LDS.ResponsesRejected == 1
+	})
+	if got := r.shown("client-1", ""); len(got) != 1 || !strings.HasSuffix(got[0], "[MeshRateLimit/odd]") {
+		t.Errorf("status is %q", got)
+	}
+	if got := r.shown("client-1", "MeshTimeout"); len(got) != 1 || !strings.HasSuffix(got[0], "[]") {
+		t.Errorf("status is %q", got)
+	}
+	r.delete("MeshRateLimit", "odd")
+	a = p.next()
+	refuse(p, a, "inbound:10.0.0.9:9080: no")
+	r.await("the second refusal", func() bool { return r.insight("client-1").Subscriptions[0].Status.LDS.ResponsesRejected == 2 })
+	if got := r.shown("client-1", ""); len(got) != 2 || !strings.HasSuffix(got[1], "[MeshRateLimit/zeal MeshTimeout/idle]") {
+		t.Errorf("status is %q", got)
+	}
+}
+
+// limited is a rate limit with an answer.
+func limited(name, service string, status int) string {
+	return fmt.Sprintf(`
 type: MeshRateLimit
 mesh: default
 name: %s
@@ -193,8 +226,12 @@ spec:
   - targetRef: {kind: Mesh}
     default: {local: {http: {requestRate: {num: 1, interval: 1s}, onRateLimit: {status: %d}}}}
 `, name, service, status)
-	}
-	r.put(limit("odd", "client", 420), limit("zeal", "client", 429), badPatch, patchOf("good", "client", "tcpBacklogSize: 7"), `
+}
+
+// TestWarningsHaveAnAuthor: of several policies of a kind, those are named without which a part would not be left out.
+func TestWarningsHaveAnAuthor(t *testing.T) {
+	r := newRig(t)
+	r.put(limited("odd", "client", 420), limited("zeal", "client", 429), badPatch, patchOf("good", "client", "tcpBacklogSize: 7"), `
 type: MeshTimeout
 mesh: default
 name: nowhere

@@ -166,15 +166,15 @@ func TestRefusals(t *testing.T) {
 		clean()
 	})
 
-	for _, tt := range []struct{ kind, name, path, policy, field, text string }{
-		{"meshratelimit", "odd", "meshratelimits", `type: MeshRateLimit
+	for _, tt := range []struct{ kind, what, name, path, policy, field, text string }{
+		{"meshratelimit", "MeshRateLimit", "odd", "meshratelimits", `type: MeshRateLimit
 mesh: default
 name: odd
 spec:
   targetRef: {kind: MeshSubset, tags: {kuma.io/service: backend}, proxyTypes: [Sidecar]}
   from: [{targetRef: {kind: Mesh}, default: {local: {http: {requestRate: {num: 9, interval: 1s}, onRateLimit: {status: 420}}}}}]
 `, "spec.from[0].default.local.http.onRateLimit.status: ", "onRateLimit.status 420"},
-		{"meshfaultinjection", "still", "meshfaultinjections", `type: MeshFaultInjection
+		{"meshfaultinjection", "MeshFaultInjection", "still", "meshfaultinjections", `type: MeshFaultInjection
 mesh: default
 name: still
 spec:
@@ -189,7 +189,8 @@ spec:
 			said(true, "Envoy of backend-1 refuses Listener "+listener, "inspect", tt.kind, tt.name)
 			said(true, "on 1 of 1 connected proxy, such as backend-1: Mesh", "inspect", tt.kind, tt.name)
 			said(true, tt.text, "inspect", tt.kind, tt.name)
-			said(true, "because of Mesh", ofProxy...)
+			said(true, "because of "+tt.what+" "+tt.name+"\n", ofProxy...)
+			said(false, "Refused", "inspect", "meshtrafficpermission", "allow-all")
 			apply(t, s, strings.ReplaceAll(connects, "4s", "3s"))
 			awaitTimeout(t, backend, "3s")
 			awaitStatus(t, web, backendURL, http.StatusOK)
