@@ -70,6 +70,8 @@ func TestNeighbours(t *testing.T) {
 		toBank  = "{type: MeshHTTPRoute, mesh: m, name: r, spec: {to: [{targetRef: {kind: MeshService, name: orders, sectionName: api}, " +
 			"rules: [{matches: [{path: {type: Exact, value: /a}}], default: {backendRefs: [{kind: MeshExternalService, name: bank, port: 80}]}}]}]}}"
 		toAllZones = "{type: MeshTCPRoute, mesh: m, name: c, spec: {to: [{targetRef: {kind: MeshMultiZoneService, name: orders-all}}]}}"
+		retries    = "{type: MeshRetry, mesh: m, name: z, spec: {to: [{targetRef: {kind: Mesh}, default: {http: {retryOn: [Reset], retriableRequestHeaders: [{name: x}]}}}]}}"
+		noRetryOn  = "{type: MeshRetry, mesh: m, name: a, spec: {to: [{targetRef: {kind: Mesh}, default: {http: {retryOn: [], retriableRequestHeaders: []}}}]}}"
 	)
 	section := func(doc, name string) string { return strings.Replace(doc, "SECTION", name, 1) }
 	for _, tt := range []struct {
@@ -111,6 +113,11 @@ func TestNeighbours(t *testing.T) {
 		{
 			"a service of several zones without a port", "mtls", []string{toAllZones},
 			"Cluster orders-all", `null`,
+		},
+		{
+			"an empty list takes the place of another one", "exclusive", []string{retries, noRetryOn},
+			"Listener outbound:VIP(orders):80 filterChains 0 filters 0 typedConfig routeConfig virtualHosts 0 routes 0 route retryPolicy",
+			`{"retryOn": "gateway-error,connect-failure,refused-stream"}`,
 		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -35,13 +35,13 @@ type HTTP struct {
 	// RateLimitedBackOff is the pause that the answer asks for.
 	RateLimitedBackOff *RateLimitedBackOff `json:"rateLimitedBackOff,omitempty"`
 	// RetryOn holds names (see HTTPConditions), "HttpMethod<Method>" and decimal HTTP statuses.
-	RetryOn []string `json:"retryOn,omitempty"`
+	RetryOn []string `json:"retryOn,omitzero"`
 	// RetriableResponseHeaders answers that are worth another attempt.
-	RetriableResponseHeaders []HeaderMatch `json:"retriableResponseHeaders,omitempty"`
+	RetriableResponseHeaders []HeaderMatch `json:"retriableResponseHeaders,omitzero"`
 	// RetriableRequestHeaders are requests that may be repeated, all when absent.
-	RetriableRequestHeaders []HeaderMatch `json:"retriableRequestHeaders,omitempty"`
+	RetriableRequestHeaders []HeaderMatch `json:"retriableRequestHeaders,omitzero"`
 	// HostSelection is the endpoints that further attempts leave out.
-	HostSelection []HostPredicate `json:"hostSelection,omitempty"`
+	HostSelection []HostPredicate `json:"hostSelection,omitzero"`
 	// HostSelectionMaxAttempts are how often another endpoint is looked for.
 	HostSelectionMaxAttempts *int64 `json:"hostSelectionMaxAttempts,omitempty"`
 }
@@ -57,7 +57,7 @@ type GRPC struct {
 	// RateLimitedBackOff is the pause that the answer asks for.
 	RateLimitedBackOff *RateLimitedBackOff `json:"rateLimitedBackOff,omitempty"`
 	// RetryOn holds names of GRPCConditions.
-	RetryOn []string `json:"retryOn,omitempty"`
+	RetryOn []string `json:"retryOn,omitzero"`
 }
 
 // BackOff is the pause between tries; it doubles from BaseInterval up to MaxInterval.
@@ -71,7 +71,7 @@ type BackOff struct {
 // RateLimitedBackOff takes the pause from a header of the answer.
 type RateLimitedBackOff struct {
 	// ResetHeaders are headers of the answer that tell the pause.
-	ResetHeaders []ResetHeader `json:"resetHeaders,omitempty"`
+	ResetHeaders []ResetHeader `json:"resetHeaders,omitzero"`
 	// MaxInterval is the longest pause that is kept.
 	MaxInterval *resource.Duration `json:"maxInterval,omitempty" k8s:"300s"`
 }
