@@ -62,7 +62,7 @@ func uninstall(ctx context.Context, dryRun, verbose bool, stdout, stderr io.Writ
 			return err
 		}
 		for _, d := range there {
-			if _, err := fmt.Fprintf(stdout, "remove %v (%s) %s %s %s\n", d.Family, d.Flavour, d.Table, d.Chain, d.Rule); err != nil {
+			if _, err := fmt.Fprintf(stdout, "remove %v (%s) %s %s %s\n", d.Family, d.Backend, d.Table, d.Chain, d.Rule); err != nil {
 				return fmt.Errorf("print rules: %w", err)
 			}
 		}

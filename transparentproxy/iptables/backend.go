@@ -165,13 +165,13 @@ func (b *Backend) ProbeZones(ctx context.Context, host *tp.Host) error {
 
 // Check compares the kernel with the plan; nil is the plan of no redirection. No difference means in sync. It changes
 // nothing.
-func (b *Backend) Check(ctx context.Context, plan *tp.Plan) ([]Difference, error) {
+func (b *Backend) Check(ctx context.Context, plan *tp.Plan) ([]tp.Difference, error) {
 	s, err := b.read(ctx)
 	if err != nil {
 		return nil, err
 	}
 	chosen := b.choose(s)
-	var out []Difference
+	var out []tp.Difference
 	for _, t := range b.tools {
 		rs := s[t]
 		if rs == nil {
@@ -188,7 +188,7 @@ func (b *Backend) Check(ctx context.Context, plan *tp.Plan) ([]Difference, error
 	}
 	for _, f := range plan.Families {
 		if !slices.ContainsFunc(b.tools, func(t tool) bool { return t.flavour == chosen && t.family == f.Family && s[t] != nil }) {
-			out = append(out, Difference{Family: f.Family, Flavour: chosen, Problem: command(f.Family) + " is missing, so that nothing is redirected"})
+			out = append(out, tp.Difference{Family: f.Family, Backend: chosen.backend(), Problem: command(f.Family) + " is missing, so that nothing is redirected"})
 		}
 	}
 	for _, p := range plan.Addresses {
@@ -197,7 +197,7 @@ func (b *Backend) Check(ctx context.Context, plan *tp.Plan) ([]Difference, error
 			return nil, err
 		}
 		if !has {
-			out = append(out, Difference{Family: tp.IPv6, Flavour: chosen, Problem: "loopback lacks the address " + p.String()})
+			out = append(out, tp.Difference{Family: tp.IPv6, Backend: chosen.backend(), Problem: "loopback lacks the address " + p.String()})
 		}
 	}
 	return out, nil

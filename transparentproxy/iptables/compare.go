@@ -3,7 +3,6 @@
 package iptables
 
 import (
-	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
@@ -11,34 +10,11 @@ import (
 	tp "github.com/kuma-dp/kuma-dp/transparentproxy"
 )
 
-// Difference is one way in which the kernel is not as the plan says.
-type Difference struct {
-	Family tp.Family
-	// Flavour is where it was found.
-	Flavour Flavour
-	// Table, Chain and Rule say where; Rule is the plan's rule id, or the rule as iptables-save prints it when the plan does
-	// not have it. They may be empty.
-	Table, Chain, Rule string
-	// Problem is a short sentence.
-	Problem string
-}
-
-// String is for people.
-func (d Difference) String() string {
-	where := fmt.Sprintf("%v (%s)", d.Family, d.Flavour)
-	for _, s := range []string{d.Table, d.Chain, d.Rule} {
-		if s != "" {
-			where += " " + s
-		}
-	}
-	return where + ": " + d.Problem
-}
-
 // compare lists how the kernel differs from the plan of a family; nil is a plan of nothing. Counters and comments do not
 // matter, foreign rules only where they stand before rules that have to be first.
-func compare(flavour Flavour, family tp.Family, now *ruleset, plan *tp.FamilyPlan) []Difference {
-	var out []Difference
-	var current Difference
+func compare(flavour Flavour, family tp.Family, now *ruleset, plan *tp.FamilyPlan) []tp.Difference {
+	var out []tp.Difference
+	var current tp.Difference
 	add := func(rule, problem string) {
 		d := current
 		d.Rule, d.Problem = rule, problem
@@ -48,7 +24,7 @@ func compare(flavour Flavour, family tp.Family, now *ruleset, plan *tp.FamilyPla
 		t := now.table(name)
 		planned := plannedChains(plan, name)
 		for _, c := range planned {
-			current = Difference{Family: family, Flavour: flavour, Table: name, Chain: c.Name}
+			current = tp.Difference{Family: family, Backend: flavour.backend(), Table: name, Chain: c.Name}
 			if c.Owned && !slices.Contains(t.custom, c.Name) {
 				add("", "the chain is missing")
 				continue
@@ -60,13 +36,13 @@ func compare(flavour Flavour, family tp.Family, now *ruleset, plan *tp.FamilyPla
 		}
 		for _, c := range t.ownChains(name) {
 			if !inPlan(c) {
-				current = Difference{Family: family, Flavour: flavour, Table: name, Chain: c}
+				current = tp.Difference{Family: family, Backend: flavour.backend(), Table: name, Chain: c}
 				add("", "the chain is not in the plan")
 			}
 		}
 		for _, r := range t.ownBuiltin(name) {
 			if !inPlan(r.chain) {
-				current = Difference{Family: family, Flavour: flavour, Table: name, Chain: r.chain}
+				current = tp.Difference{Family: family, Backend: flavour.backend(), Table: name, Chain: r.chain}
 				add(r.args, "the rule is not in the plan")
 			}
 		}

@@ -7,19 +7,20 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/kuma-dp/kuma-dp/test/redirectlab"
 	tp "github.com/kuma-dp/kuma-dp/transparentproxy"
 )
 
 func TestDriftIsSeenAndRepaired(t *testing.T) {
-	h := newHosts(t, "tp-drift", "mesh")[0]
+	h := redirectlab.NewHosts(t, "tp-drift", "mesh")[0]
 	b := newBackend(t, NFT)
-	plan := newPlan(t, func(c *tp.Config) { c.DNS.CaptureAll = true })
+	plan := redirectlab.NewPlan(t, func(c *tp.Config) { c.DNS.CaptureAll = true })
 	for _, tc := range []struct{ name, do, want string }{
 		{"rule gone", "iptables -t nat -D KUMA_MESH_OUTBOUND 1", "nat KUMA_MESH_OUTBOUND passthrough: the rule is missing"},
 		{"rule too many", "iptables -t nat -I KUMA_MESH_INBOUND 1 -p udp -j RETURN", "the rule is not in the plan"},
 		{"order", "iptables -t nat -D KUMA_MESH_INBOUND 1; iptables -t nat -D KUMA_MESH_OUTBOUND 1; iptables -t nat -A KUMA_MESH_OUTBOUND -s 127.0.0.6 -o lo -j RETURN; " +
 			"iptables -t nat -A KUMA_MESH_INBOUND -p tcp -j KUMA_MESH_INBOUND_REDIRECT", "nat KUMA_MESH_OUTBOUND: the rules are in another order"},
-		{"chain flushed", "ip6tables -t nat -F KUMA_MESH_INBOUND", "IPv6 (nft) nat KUMA_MESH_INBOUND all: the rule is missing"},
+		{"chain flushed", "ip6tables -t nat -F KUMA_MESH_INBOUND", "IPv6 (iptables-nft) nat KUMA_MESH_INBOUND all: the rule is missing"},
 		{"jump gone", "iptables -t nat -D PREROUTING 1", "nat PREROUTING inbound: the rule is missing"},
 		{"somebody before", "iptables -t nat -I OUTPUT 1 -p udp -j RETURN", "a rule of somebody else stands before it"},
 		{"everything flushed", "iptables -t nat -F; iptables -t nat -X", "the chain is missing"},
@@ -27,17 +28,17 @@ func TestDriftIsSeenAndRepaired(t *testing.T) {
 		{"address gone", "ip addr del ::6/128 dev lo", "loopback lacks the address ::6/128"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			apply(t, h, b, plan)
-			shell(t, h, "", tc.do)
+			redirectlab.Apply(t, h, b, plan)
+			redirectlab.Shell(t, h, "", tc.do)
 			var all []string
-			for _, d := range check(t, h, b, plan) {
+			for _, d := range redirectlab.Check(t, h, b, plan) {
 				all = append(all, d.String())
 			}
 			if got := strings.Join(all, "\n"); !strings.Contains(got, tc.want) {
 				t.Errorf("got %q, want %q", got, tc.want)
 			}
-			apply(t, h, b, plan)
-			if d := check(t, h, b, plan); len(d) > 0 {
+			redirectlab.Apply(t, h, b, plan)
+			if d := redirectlab.Check(t, h, b, plan); len(d) > 0 {
 				t.Errorf("not repaired: %v", d)
 			}
 		})
@@ -45,28 +46,28 @@ func TestDriftIsSeenAndRepaired(t *testing.T) {
 }
 
 func TestOtherFlavourIsCleaned(t *testing.T) {
-	h := newHosts(t, "tp-flip", "mesh")[0]
-	plan := newPlan(t, nil)
-	apply(t, h, newBackend(t, Legacy), plan)
+	h := redirectlab.NewHosts(t, "tp-flip", "mesh")[0]
+	plan := redirectlab.NewPlan(t, nil)
+	redirectlab.Apply(t, h, newBackend(t, Legacy), plan)
 	both := newBackend(t, NFT, Legacy)
-	apply(t, h, both, plan)
-	if d := check(t, h, both, plan); len(d) > 0 {
+	redirectlab.Apply(t, h, both, plan)
+	if d := redirectlab.Check(t, h, both, plan); len(d) > 0 {
 		t.Errorf("after apply: %v", d)
 	}
-	if out := shell(t, h, "", "iptables-legacy-save; ip6tables-legacy-save"); strings.Contains(out, "KUMA_MESH") {
+	if out := redirectlab.Shell(t, h, "", "iptables-legacy-save; ip6tables-legacy-save"); strings.Contains(out, "KUMA_MESH") {
 		t.Errorf("legacy rules are left:\n%s", out)
 	}
 	// IPv6 rules go when IPv6 is not wanted any more.
-	four := newPlan(t, func(c *tp.Config) { c.IPFamilyMode = tp.IPv4Only })
-	apply(t, h, both, four)
-	if out := shell(t, h, "", "ip6tables-nft-save"); strings.Contains(out, "KUMA_MESH") {
+	four := redirectlab.NewPlan(t, func(c *tp.Config) { c.IPFamilyMode = tp.IPv4Only })
+	redirectlab.Apply(t, h, both, four)
+	if out := redirectlab.Shell(t, h, "", "ip6tables-nft-save"); strings.Contains(out, "KUMA_MESH") {
 		t.Errorf("IPv6 rules are left:\n%s", out)
 	}
-	apply(t, h, newBackend(t, Legacy), plan)
-	if !remove(t, h, both) {
+	redirectlab.Apply(t, h, newBackend(t, Legacy), plan)
+	if !redirectlab.Remove(t, h, both) {
 		t.Error("Remove says that there was nothing")
 	}
-	if d := check(t, h, both, nil); len(d) > 0 {
+	if d := redirectlab.Check(t, h, both, nil); len(d) > 0 {
 		t.Errorf("after removal: %v", d)
 	}
 }
@@ -82,8 +83,8 @@ func TestFlavourFollowsForeignRules(t *testing.T) {
 		{"both, docker in legacy", "iptables-legacy -t nat -N DOCKER_OUTPUT; iptables-nft -A INPUT -p icmp -j ACCEPT", Legacy},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			h := newHosts(t, "tp-choose", "mesh")[0]
-			shell(t, h, "", tc.setup)
+			h := redirectlab.NewHosts(t, "tp-choose", "mesh")[0]
+			redirectlab.Shell(t, h, "", tc.setup)
 			b := newBackend(t, NFT, Legacy)
 			var got Flavour
 			host := tp.Host{}

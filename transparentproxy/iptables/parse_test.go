@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/kuma-dp/kuma-dp/test/redirectlab"
 	tp "github.com/kuma-dp/kuma-dp/transparentproxy"
 )
 
@@ -154,35 +155,35 @@ func TestCanonical(t *testing.T) {
 // BenchmarkApply prints how long installing, installing again and removing take, dual stack with DNS.
 func BenchmarkApply(b *testing.B) {
 	for _, flavour := range flavours {
-		h := newHosts(b, "tp-bench-"+string(flavour), "mesh")[0]
+		h := redirectlab.NewHosts(b, "tp-bench-"+string(flavour), "mesh")[0]
 		be := newBackend(b, flavour)
-		plan := newPlan(b, func(c *tp.Config) { c.DNS.Enabled = true })
-		other := newPlan(b, func(c *tp.Config) { c.DNS.CaptureAll = true })
+		plan := redirectlab.NewPlan(b, func(c *tp.Config) { c.DNS.Enabled = true })
+		other := redirectlab.NewPlan(b, func(c *tp.Config) { c.DNS.CaptureAll = true })
 		b.Run(string(flavour)+"/fresh", func(b *testing.B) {
 			for b.Loop() {
-				apply(b, h, be, plan)
+				redirectlab.Apply(b, h, be, plan)
 				b.StopTimer()
-				remove(b, h, be)
+				redirectlab.Remove(b, h, be)
 				b.StartTimer()
 			}
 		})
 		b.Run(string(flavour)+"/replace", func(b *testing.B) {
 			for i := 0; b.Loop(); i++ {
-				apply(b, h, be, []*tp.Plan{plan, other}[i%2])
+				redirectlab.Apply(b, h, be, []*tp.Plan{plan, other}[i%2])
 			}
 		})
 		b.Run(string(flavour)+"/again", func(b *testing.B) {
-			apply(b, h, be, plan)
+			redirectlab.Apply(b, h, be, plan)
 			for b.Loop() {
-				apply(b, h, be, plan)
+				redirectlab.Apply(b, h, be, plan)
 			}
 		})
 		b.Run(string(flavour)+"/remove", func(b *testing.B) {
 			for b.Loop() {
 				b.StopTimer()
-				apply(b, h, be, plan)
+				redirectlab.Apply(b, h, be, plan)
 				b.StartTimer()
-				remove(b, h, be)
+				redirectlab.Remove(b, h, be)
 			}
 		})
 	}

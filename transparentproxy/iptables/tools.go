@@ -28,6 +28,9 @@ const (
 
 var flavours = []Flavour{NFT, Legacy}
 
+// backend is the flavour's name among all backends.
+func (f Flavour) backend() string { return "iptables-" + string(f) }
+
 // standardDirs are searched after the given path (contract transparentproxy.md §1.3).
 var standardDirs = []string{"/usr/sbin", "/sbin", "/usr/bin", "/bin"}
 

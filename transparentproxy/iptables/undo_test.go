@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/kuma-dp/kuma-dp/internal/netlab"
+	"github.com/kuma-dp/kuma-dp/test/redirectlab"
 	tp "github.com/kuma-dp/kuma-dp/transparentproxy"
 )
 
@@ -44,14 +45,14 @@ const foreignNFT = `table inet theirs {
 
 func restoreInto(t testing.TB, h *netlab.Host, f Flavour, text string) {
 	t.Helper()
-	shell(t, h, text, "t=$(cat); for c in iptables ip6tables; do printf '%s\\n' \"$t\" | $c-"+string(f)+"-restore -c --noflush; done")
+	redirectlab.Shell(t, h, text, "t=$(cat); for c in iptables ip6tables; do printf '%s\\n' \"$t\" | $c-"+string(f)+"-restore -c --noflush; done")
 }
 
 func allOn(t testing.TB) *tp.Plan {
 	t.Helper()
-	return newPlan(t, func(c *tp.Config) {
+	return redirectlab.NewPlan(t, func(c *tp.Config) {
 		c.DNS.Enabled, c.DropInvalid, c.Log = true, true, true
-		c.Inbound.ExcludePorts, c.Outbound.ExcludePorts = ports(t, "22,3000-3010"), ports(t, "443")
+		c.Inbound.ExcludePorts, c.Outbound.ExcludePorts = redirectlab.ParsePorts(t, "22,3000-3010"), redirectlab.ParsePorts(t, "443")
 		for _, s := range []string{"1000", "tcp:22,3000-5000:106-108", "1-2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17:100000"} {
 			e, err := tp.ParseUIDExclusion(s)
 			if err != nil {
@@ -87,28 +88,30 @@ func TestRemoveRestoresTheHost(t *testing.T) {
 		{name: "nft, nothing before", flavour: NFT, setup: func(*testing.T, *netlab.Host) {}},
 		{name: "nft, foreign rules", flavour: NFT, setup: func(t *testing.T, h *netlab.Host) {
 			restoreInto(t, h, NFT, foreign)
-			shell(t, h, foreignNFT, "nft -f -")
+			redirectlab.Shell(t, h, foreignNFT, "nft -f -")
 		}},
-		{name: "nft, one table before", flavour: NFT, setup: func(t *testing.T, h *netlab.Host) { shell(t, h, "", "iptables-nft -t raw -A OUTPUT -p icmp -j ACCEPT") }},
+		{name: "nft, one table before", flavour: NFT, setup: func(t *testing.T, h *netlab.Host) {
+			redirectlab.Shell(t, h, "", "iptables-nft -t raw -A OUTPUT -p icmp -j ACCEPT")
+		}},
 		{name: "legacy, foreign rules", flavour: Legacy, setup: func(t *testing.T, h *netlab.Host) { restoreInto(t, h, Legacy, foreign) }, keeps: true},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			h := newHosts(t, "tp-undo", "mesh")[0]
+			h := redirectlab.NewHosts(t, "tp-undo", "mesh")[0]
 			tc.setup(t, h)
 			b := newBackend(t, tc.flavour)
-			want := snapshot(t, h)
+			want := redirectlab.Snapshot(t, h)
 			for range 2 {
 				plan := allOn(t)
 				for range 2 {
-					apply(t, h, b, plan)
-					if d := check(t, h, b, plan); len(d) > 0 {
+					redirectlab.Apply(t, h, b, plan)
+					if d := redirectlab.Check(t, h, b, plan); len(d) > 0 {
 						t.Fatalf("after apply: %v", d)
 					}
 				}
-				if !remove(t, h, b) {
+				if !redirectlab.Remove(t, h, b) {
 					t.Error("Remove says that there was nothing")
 				}
-				got := snapshot(t, h)
+				got := redirectlab.Snapshot(t, h)
 				if tc.keeps {
 					got = withoutEmptyTables(got)
 					want = withoutEmptyTables(want)
@@ -116,11 +119,11 @@ func TestRemoveRestoresTheHost(t *testing.T) {
 				if diff := cmp.Diff(want, got); diff != "" {
 					t.Fatalf("the host is not as before:\n%s", diff)
 				}
-				if d := check(t, h, b, nil); len(d) > 0 {
+				if d := redirectlab.Check(t, h, b, nil); len(d) > 0 {
 					t.Errorf("after removal: %v", d)
 				}
 			}
-			if remove(t, h, b) {
+			if redirectlab.Remove(t, h, b) {
 				t.Error("Remove found something again")
 			}
 			if _, err := os.Stat(b.cfg.StateDir); err == nil {
@@ -154,18 +157,18 @@ func withoutEmptyTables(s string) string {
 }
 
 func TestRemoveWithoutJournal(t *testing.T) {
-	h := newHosts(t, "tp-nojournal", "mesh")[0]
+	h := redirectlab.NewHosts(t, "tp-nojournal", "mesh")[0]
 	restoreInto(t, h, NFT, foreign)
 	b := newBackend(t, NFT, Legacy)
-	apply(t, h, b, allOn(t))
+	redirectlab.Apply(t, h, b, allOn(t))
 	if err := os.RemoveAll(b.cfg.StateDir); err != nil {
 		t.Fatal(err)
 	}
-	before := shell(t, h, "", "iptables-nft-save -t filter -c | grep -v ^#")
-	if !remove(t, h, b) {
+	before := redirectlab.Shell(t, h, "", "iptables-nft-save -t filter -c | grep -v ^#")
+	if !redirectlab.Remove(t, h, b) {
 		t.Error("Remove says that there was nothing")
 	}
-	left := shell(t, h, "", "iptables-nft-save -c; ip6tables-nft-save")
+	left := redirectlab.Shell(t, h, "", "iptables-nft-save -c; ip6tables-nft-save")
 	if strings.Contains(left, ":KUMA_MESH") || !strings.Contains(left, before[:20]) {
 		t.Errorf("left: %s", left)
 	}
@@ -178,7 +181,7 @@ func TestRemoveWithoutJournal(t *testing.T) {
 func TestKumasInstallation(t *testing.T) {
 	for _, flavour := range flavours {
 		t.Run(string(flavour), func(t *testing.T) {
-			h := newHosts(t, "tp-kuma", "mesh")[0]
+			h := redirectlab.NewHosts(t, "tp-kuma", "mesh")[0]
 			for file, command := range map[string]string{"kuma-2.9-v4.save": "iptables", "kuma-2.9-v6.save": "ip6tables"} {
 				text, err := os.ReadFile(filepath.Join("testdata", file))
 				if err != nil {
@@ -186,21 +189,21 @@ func TestKumasInstallation(t *testing.T) {
 				}
 				// Their ipset is not here.
 				lines := strings.ReplaceAll(string(text), "-A INPUT -m set --match-set s1 src -j DROP\n", "")
-				shell(t, h, lines, command+"-"+string(flavour)+"-restore")
+				redirectlab.Shell(t, h, lines, command+"-"+string(flavour)+"-restore")
 			}
-			shell(t, h, "", "ip addr add ::6/128 dev lo")
+			redirectlab.Shell(t, h, "", "ip addr add ::6/128 dev lo")
 			b := newBackend(t, flavour)
-			plan, err := tp.NewPlan(withDNS(), tp.Host{UID: dpUID, IPv6: true, ConntrackZones: true, Nameservers: facts().Nameservers})
+			plan, err := tp.NewPlan(withDNS(), tp.Host{UID: redirectlab.DPUID, IPv6: true, ConntrackZones: true, Nameservers: redirectlab.Facts().Nameservers})
 			if err != nil {
 				t.Fatal(err)
 			}
-			if d := check(t, h, b, plan); len(d) > 0 {
+			if d := redirectlab.Check(t, h, b, plan); len(d) > 0 {
 				t.Errorf("Kuma's rules are not those of our plan: %v", d)
 			}
-			if !remove(t, h, b) {
+			if !redirectlab.Remove(t, h, b) {
 				t.Error("Remove says that there was nothing")
 			}
-			left := shell(t, h, "", "for c in iptables ip6tables; do $c-"+string(flavour)+"-save; done | grep ^-A | LC_ALL=C sort")
+			left := redirectlab.Shell(t, h, "", "for c in iptables ip6tables; do $c-"+string(flavour)+"-save; done | grep ^-A | LC_ALL=C sort")
 			want := `-A INPUT -p tcp -m tcp --dport 4444 -j DROP
 -A MYCHAIN -m comment --comment foreign -j RETURN
 -A OUTPUT -d 10.77.0.1/32 -j ACCEPT
@@ -241,20 +244,20 @@ func TestFailureLeavesEverythingAsBefore(t *testing.T) {
 		{"last table, legacy, installed", Legacy, true, badMangle, "-A PREROUTING"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			h := newHosts(t, "tp-fail", "mesh")[0]
+			h := redirectlab.NewHosts(t, "tp-fail", "mesh")[0]
 			restoreInto(t, h, tc.flavour, foreign)
 			b := newBackend(t, tc.flavour)
 			if tc.earlier {
-				apply(t, h, b, newPlan(t, func(c *tp.Config) { c.Inbound.Port, c.DNS.CaptureAll = 25006, true }))
+				redirectlab.Apply(t, h, b, redirectlab.NewPlan(t, func(c *tp.Config) { c.Inbound.Port, c.DNS.CaptureAll = 25006, true }))
 			}
-			before := snapshot(t, h)
+			before := redirectlab.Snapshot(t, h)
 			plan := allOn(t)
 			tc.spoil(b, plan)
 			err := h.Do(func() error { return b.Apply(t.Context(), plan) })
 			if err == nil || !strings.Contains(err.Error(), tc.want) {
 				t.Errorf("got %v, want an error with %q", err, tc.want)
 			}
-			after := snapshot(t, h)
+			after := redirectlab.Snapshot(t, h)
 			if tc.flavour == Legacy {
 				before, after = withoutEmptyTables(before), withoutEmptyTables(after)
 			}
@@ -283,47 +286,47 @@ func badMangle(_ *Backend, p *tp.Plan) {
 }
 
 func TestNativeRulesInOurTable(t *testing.T) {
-	h := newHosts(t, "tp-native", "mesh")[0]
+	h := redirectlab.NewHosts(t, "tp-native", "mesh")[0]
 	b := newBackend(t, NFT)
 	native := `add table ip nat
 add chain ip nat mine
 add rule ip nat mine fib daddr type local return
 `
-	plan := newPlan(t, nil)
-	apply(t, h, b, plan)
-	shell(t, h, native, "nft -f -")
+	plan := redirectlab.NewPlan(t, nil)
+	redirectlab.Apply(t, h, b, plan)
+	redirectlab.Shell(t, h, native, "nft -f -")
 	err := h.Do(func() error { _, err := b.Remove(t.Context()); return err })
 	if err == nil || !strings.Contains(err.Error(), "native nft rules") {
 		t.Errorf("Remove: got %v, want an error: the rules are still there", err)
 	}
-	shell(t, h, "", "nft delete table ip nat; nft -f - <<'E'\n"+native+"E")
-	before := snapshot(t, h)
+	redirectlab.Shell(t, h, "", "nft delete table ip nat; nft -f - <<'E'\n"+native+"E")
+	before := redirectlab.Snapshot(t, h)
 	err = h.Do(func() error { return b.Apply(t.Context(), plan) })
 	if err == nil || !strings.Contains(err.Error(), "native nft rules") {
 		t.Errorf("Apply: got %v, want a refusal", err)
 	}
-	if diff := cmp.Diff(before, snapshot(t, h)); diff != "" {
+	if diff := cmp.Diff(before, redirectlab.Snapshot(t, h)); diff != "" {
 		t.Errorf("the refusal changed something:\n%s", diff)
 	}
 }
 
 func TestForeignJumpIsNamed(t *testing.T) {
-	h := newHosts(t, "tp-jump", "mesh")[0]
+	h := redirectlab.NewHosts(t, "tp-jump", "mesh")[0]
 	b := newBackend(t, NFT)
-	apply(t, h, b, newPlan(t, nil))
-	shell(t, h, "", "iptables -t nat -N MINE; iptables -t nat -A MINE -p tcp -j KUMA_MESH_OUTBOUND")
-	before := snapshot(t, h)
+	redirectlab.Apply(t, h, b, redirectlab.NewPlan(t, nil))
+	redirectlab.Shell(t, h, "", "iptables -t nat -N MINE; iptables -t nat -A MINE -p tcp -j KUMA_MESH_OUTBOUND")
+	before := redirectlab.Snapshot(t, h)
 	err := h.Do(func() error { _, err := b.Remove(t.Context()); return err })
 	if err == nil || !strings.Contains(err.Error(), "remove it first: -A MINE -p tcp -j KUMA_MESH_OUTBOUND") {
 		t.Errorf("got %v, want the rule named", err)
 	}
-	if got := shell(t, h, "", "iptables -t nat -S OUTPUT"); !strings.Contains(got, "KUMA_MESH_OUTBOUND") {
+	if got := redirectlab.Shell(t, h, "", "iptables -t nat -S OUTPUT"); !strings.Contains(got, "KUMA_MESH_OUTBOUND") {
 		t.Errorf("half removed: %s\nbefore: %s", got, before)
 	}
 }
 
 func TestLockHeldBySomebody(t *testing.T) {
-	h := newHosts(t, "tp-lock", "mesh")[0]
+	h := redirectlab.NewHosts(t, "tp-lock", "mesh")[0]
 	path := filepath.Join(t.TempDir(), "xtables.lock")
 	t.Setenv("XTABLES_LOCKFILE", path)
 	f, err := os.Create(path)
@@ -336,34 +339,34 @@ func TestLockHeldBySomebody(t *testing.T) {
 	}
 	b := newBackend(t, Legacy)
 	b.cfg.Wait = time.Second
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), redirectlab.Patience)
 	defer cancel()
-	err = h.Do(func() error { return b.Apply(ctx, newPlan(t, nil)) })
+	err = h.Do(func() error { return b.Apply(ctx, redirectlab.NewPlan(t, nil)) })
 	if err == nil || ctx.Err() != nil || !strings.Contains(err.Error(), "lock") {
 		t.Errorf("got %v, want an error about the lock in time", err)
 	}
-	if out := shell(t, h, "", "iptables-legacy-save; ip -6 addr show dev lo"); strings.Contains(out, "KUMA_MESH") || strings.Contains(out, "::6/128") {
+	if out := redirectlab.Shell(t, h, "", "iptables-legacy-save; ip -6 addr show dev lo"); strings.Contains(out, "KUMA_MESH") || strings.Contains(out, "::6/128") {
 		t.Errorf("half installed:\n%s", out)
 	}
 }
 
 // TestOthersChangeRulesMeanwhile has somebody add rules all the time: none may be lost.
 func TestOthersChangeRulesMeanwhile(t *testing.T) {
-	h := newHosts(t, "tp-busy", "mesh")[0]
+	h := redirectlab.NewHosts(t, "tp-busy", "mesh")[0]
 	b := newBackend(t, NFT)
-	plan := newPlan(t, func(c *tp.Config) { c.DNS.CaptureAll = true })
+	plan := redirectlab.NewPlan(t, func(c *tp.Config) { c.DNS.CaptureAll = true })
 	cmd := h.Command(t.Context(), 0, "sh", "-ec", `i=1; while [ $i -le 60 ]; do iptables-nft -t nat -I OUTPUT -p tcp --dport $i -j ACCEPT; i=$((i+1)); done`)
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
 	for range 5 {
-		apply(t, h, b, plan)
-		remove(t, h, b)
+		redirectlab.Apply(t, h, b, plan)
+		redirectlab.Remove(t, h, b)
 	}
 	if err := cmd.Wait(); err != nil {
 		t.Fatal(err)
 	}
-	if got := strings.Count(shell(t, h, "", "iptables-nft -t nat -S OUTPUT"), "--dport"); got != 60 {
+	if got := strings.Count(redirectlab.Shell(t, h, "", "iptables-nft -t nat -S OUTPUT"), "--dport"); got != 60 {
 		t.Errorf("%d of 60 rules of others are there", got)
 	}
 }

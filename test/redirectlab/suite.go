@@ -1,0 +1,153 @@
+//go:build linux
+
+package redirectlab
+
+import (
+	"net/netip"
+	"sync"
+	"testing"
+
+	tp "github.com/kuma-dp/kuma-dp/transparentproxy"
+)
+
+// TestBackend runs what every backend must do to packets. prefix begins the names of the hosts, which must be no other
+// running test's.
+func TestBackend(t *testing.T, prefix string, newBackend func(t testing.TB) Backend) {
+	t.Run("packets", func(t *testing.T) { testPackets(t, prefix+"-packets", newBackend) })
+	t.Run("shared source port", func(t *testing.T) { testSharedSourcePort(t, prefix+"-zones", newBackend) })
+	t.Run("nothing escapes during reapply", func(t *testing.T) { testReapply(t, prefix+"-again", newBackend) })
+}
+
+// testPackets tries the table of contract transparentproxy.md §3 before, during and after.
+func testPackets(t *testing.T, prefix string, newBackend func(t testing.TB) Backend) {
+	hosts := NewHosts(t, prefix, "mesh", "remote")
+	mesh, remote := hosts[0], hosts[1]
+	StartServers(t, mesh, remote)
+	b := newBackend(t)
+	try := func(name string, want func(Row) string) {
+		t.Run(name, func(t *testing.T) {
+			for _, r := range Rows(mesh, remote) {
+				h := mesh
+				if r.remote {
+					h = remote
+				}
+				if got := Probe(t.Context(), h, r.uid, r.proto, r.to, r.from); got != want(r) {
+					t.Errorf("%s: got %q, want %q", r.Name, got, want(r))
+				}
+			}
+		})
+	}
+	direct := func(r Row) string { return r.direct }
+	try("before", direct)
+	for _, tc := range []struct {
+		name string
+		set  func(*tp.Config)
+		want func(Row) string
+	}{
+		{"servers", func(c *tp.Config) { c.DNS.Enabled = true }, func(r Row) string { return r.servers }},
+		{"all", func(c *tp.Config) { c.DNS.CaptureAll = true }, func(r Row) string {
+			if r.alls != "" {
+				return r.alls
+			}
+			return r.servers
+		}},
+	} {
+		plan := NewPlan(t, func(c *tp.Config) { Exclude(t, c); tc.set(c) })
+		Apply(t, mesh, b, plan)
+		if d := Check(t, mesh, b, plan); len(d) > 0 {
+			t.Errorf("after apply: %v", d)
+		}
+		before := Snapshot(t, mesh)
+		Apply(t, mesh, b, plan)
+		if after := Snapshot(t, mesh); after != before {
+			t.Error("applying again changed something")
+		}
+		try(tc.name, tc.want)
+	}
+	Remove(t, mesh, b)
+	try("after", direct)
+}
+
+// testSharedSourcePort has an application and the agent send from the same port to the same server in turn: without zones
+// the kernel takes both for one connection.
+func testSharedSourcePort(t *testing.T, prefix string, newBackend func(t testing.TB) Backend) {
+	hosts := NewHosts(t, prefix, "mesh", "remote")
+	mesh, remote := hosts[0], hosts[1]
+	StartServers(t, mesh, remote)
+	b := newBackend(t)
+	wrong := func(skip bool) int {
+		Apply(t, mesh, b, NewPlan(t, func(c *tp.Config) { c.DNS.Enabled, c.DNS.SkipZoneSplit = true, skip }))
+		n := 0
+		from := netip.AddrPortFrom(mesh.Addr, 40053).String()
+		for range 3 {
+			if Probe(t.Context(), mesh, AppUID, "udp", "10.255.0.53:53", from) != "mesh dns" {
+				n++
+			}
+			if Probe(t.Context(), mesh, DPUID, "udp", "10.255.0.53:53", from) != "real dns" {
+				n++
+			}
+		}
+		Remove(t, mesh, b)
+		return n
+	}
+	if n := wrong(false); n != 0 {
+		t.Errorf("with zones %d of 6 answers came from the wrong side", n)
+	}
+	if n := wrong(true); n == 0 {
+		t.Error("without zones everything works: the test does not show what it should")
+	}
+}
+
+// testReapply connects all the time while the rules are exchanged.
+func testReapply(t *testing.T, prefix string, newBackend func(t testing.TB) Backend) {
+	hosts := NewHosts(t, prefix, "mesh", "remote")
+	mesh, remote := hosts[0], hosts[1]
+	s := NewServers(t)
+	s.TCP(mesh, DPUID, "0.0.0.0:15001", "OUT", true)
+	s.TCP(remote, 0, "0.0.0.0:9000", "remote", false)
+	b := newBackend(t)
+	plans := []*tp.Plan{
+		NewPlan(t, func(c *tp.Config) { c.DNS.Enabled = true }),
+		NewPlan(t, func(c *tp.Config) { c.DNS.CaptureAll = true; c.Inbound.ExcludePorts = ParsePorts(t, "22") }),
+	}
+	Apply(t, mesh, b, plans[0])
+	stop := make(chan struct{})
+	var wg sync.WaitGroup
+	connections := 0
+	to := netip.AddrPortFrom(remote.Addr, 9000).String()
+	wg.Go(func() {
+		for {
+			if got := Probe(t.Context(), mesh, AppUID, "tcp", to, ""); got != "OUT "+to {
+				t.Errorf("a connection escaped: %s", got)
+			}
+			connections++
+			select {
+			case <-stop:
+				return
+			default:
+			}
+		}
+	})
+	for i := range 20 {
+		Apply(t, mesh, b, plans[(i+1)%2])
+	}
+	close(stop)
+	wg.Wait()
+	if connections < 20 {
+		t.Errorf("only %d connections were made", connections)
+	}
+}
+
+// Exclude sets the exclusions of the rows.
+func Exclude(t testing.TB, c *tp.Config) {
+	t.Helper()
+	c.Inbound.ExcludePorts, c.Outbound.ExcludePorts = ParsePorts(t, "22"), ParsePorts(t, "443")
+	e, err := tp.ParseUIDExclusion("2000")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Outbound.ExcludeUIDs = []tp.UIDExclusion{e}
+	if c.Outbound.ExcludeIPs, err = tp.ParseIPs("10.255.1.0/24"); err != nil {
+		t.Fatal(err)
+	}
+}
