@@ -55,6 +55,9 @@ func ParseFamilyMode(s string) (FamilyMode, error) {
 type Config struct {
 	// User is the name or number of the user whose traffic is never redirected. Empty: uid 5678, else the user kuma-dp.
 	User string
+	// UIDOnly takes User for a uid, DefaultUID when it is empty, without looking it up: the users of this file system need not
+	// be those of the network namespace, as in a CNI plugin. Default off.
+	UIDOnly bool
 	// IPFamilyMode is DualStack by default.
 	IPFamilyMode FamilyMode
 
@@ -77,7 +80,7 @@ type Inbound struct {
 	Enabled bool
 	// Port is DefaultInboundPort by default.
 	Port uint16
-	// IncludePorts, if not empty, are the only ports redirected; ExcludePorts are then ignored. Default none.
+	// IncludePorts, if not empty, are the only ports redirected; ExcludePorts must then name none of them. Default none.
 	IncludePorts, ExcludePorts Ports
 	// ExcludeIPs are sources whose connections are not redirected. Default none.
 	ExcludeIPs []netip.Prefix
@@ -91,7 +94,7 @@ type Outbound struct {
 	Enabled bool
 	// Port is DefaultOutboundPort by default.
 	Port uint16
-	// IncludePorts, if not empty, are the only ports redirected; ExcludePorts are then ignored. Default none.
+	// IncludePorts, if not empty, are the only ports redirected; ExcludePorts must then name none of them. Default none.
 	IncludePorts, ExcludePorts Ports
 	// ExcludeIPs are destinations to which connections are not redirected. Default none.
 	ExcludeIPs []netip.Prefix
@@ -162,6 +165,17 @@ func (c Config) Validate() error {
 	} {
 		if err := l.ports.validate(); err != nil {
 			bad("%s: %w", l.path, err)
+		}
+	}
+	for _, l := range []struct {
+		path             string
+		include, exclude Ports
+	}{
+		{"redirect.inbound", c.Inbound.IncludePorts, c.Inbound.ExcludePorts},
+		{"redirect.outbound", c.Outbound.IncludePorts, c.Outbound.ExcludePorts},
+	} {
+		if r, both := l.include.overlap(l.exclude); both {
+			bad("%s: port %s is in includePorts and in excludePorts; take it out of one of them", l.path, r.words())
 		}
 	}
 	for i, e := range c.Outbound.ExcludeUIDs {

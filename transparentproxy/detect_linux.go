@@ -2,6 +2,7 @@ package transparentproxy
 
 import (
 	"bufio"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -17,9 +18,9 @@ import (
 // Detect reads from the host what every backend needs: the user, the addresses and the DNS servers. It changes nothing.
 // The backend adds what only it can see.
 func Detect(cfg Config) (Host, error) {
-	uid, err := lookupUID(cfg.User)
+	uid, err := lookupUID(cfg.User, cfg.UIDOnly)
 	if err != nil {
-		return Host{}, err
+		return Host{}, fmt.Errorf("failed to initialize config: %w", err)
 	}
 	h := Host{UID: uid, ConntrackZones: true}
 	if cfg.IPFamilyMode == DualStack {
@@ -36,11 +37,18 @@ func Detect(cfg Config) (Host, error) {
 }
 
 // lookupUID finds the user that runs the agent (contract transparentproxy.md §1.1). Uids have 32 bits; Kuma takes only 16.
-func lookupUID(name string) (uint32, error) {
+func lookupUID(name string, uidOnly bool) (uint32, error) {
+	if uidOnly {
+		r, err := parseUIDs(cmp.Or(name, strconv.Itoa(DefaultUID)))
+		if err == nil && r.First != r.Last {
+			err = fmt.Errorf("invalid UID '%s': expected one number", name)
+		}
+		return r.First, err
+	}
 	if name != "" {
 		u, err := findUser(name)
 		if err != nil {
-			return 0, fmt.Errorf("find the user of kuma-dp: the specified UID or username ('%s') does not refer to a valid user on the host; "+
+			return 0, fmt.Errorf("the specified UID or username ('%s') does not refer to a valid user on the host; "+
 				"create it or name another with --kuma-dp-user", name)
 		}
 		return u, nil
@@ -50,7 +58,7 @@ func lookupUID(name string) (uint32, error) {
 			return u, nil
 		}
 	}
-	return 0, fmt.Errorf("find the user of kuma-dp: no UID or username provided, and user with the default UID ('%d') or username ('%s') could not be found; "+
+	return 0, fmt.Errorf("no UID or username provided, and user with the default UID ('%d') or username ('%s') could not be found; "+
 		"create it (useradd -u %d -U %s) or name another with --kuma-dp-user", DefaultUID, DefaultUser, DefaultUID, DefaultUser)
 }
 

@@ -11,6 +11,18 @@ func (p Ports) contains(port uint16) bool {
 	return slices.ContainsFunc(p, func(r PortRange) bool { return r.Contains(port) })
 }
 
+// overlap returns ports that both lists hold.
+func (p Ports) overlap(other Ports) (PortRange, bool) {
+	for _, a := range p {
+		for _, b := range other {
+			if r := (PortRange{max(a.First, b.First), min(a.Last, b.Last)}); r.First <= r.Last {
+				return r, true
+			}
+		}
+	}
+	return PortRange{}, false
+}
+
 // unique returns the ranges in their order without repetitions.
 func (p Ports) unique() Ports {
 	var out Ports
@@ -83,7 +95,7 @@ func (o Outbound) uidExclusions() []exclusion {
 	for _, e := range o.ExcludeUIDs {
 		for _, proto := range e.protocols() {
 			for _, ports := range e.Ports.split(maxMultiport) {
-				id := fmt.Sprintf("exclude.uid.%d-%d.%s.%v", e.UIDs.First, e.UIDs.Last, proto, ports)
+				id := fmt.Sprintf("exclude.uid.%s.%s.%v", e.UIDs.words(), proto, ports)
 				if !seen[id] {
 					seen[id] = true
 					out = append(out, exclusion{id, proto, ports, e.UIDs})

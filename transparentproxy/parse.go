@@ -20,11 +20,23 @@ func (r PortRange) String() string {
 	return fmt.Sprintf("%d:%d", r.First, r.Last)
 }
 
+// words writes the range as people do: 80 or 80-90.
+func (r PortRange) words() string { return strings.Replace(r.String(), ":", "-", 1) }
+
 // Contains reports whether the port is in the range.
 func (r PortRange) Contains(port uint16) bool { return r.First <= port && port <= r.Last }
 
 // Ports is a list of port ranges, in the order written.
 type Ports []PortRange
+
+// String writes the list as iptables does: 22,3000:5000.
+func (p Ports) String() string {
+	list := make([]string, len(p))
+	for i, r := range p {
+		list[i] = r.String()
+	}
+	return strings.Join(list, ",")
+}
 
 // allPorts is what `*` and an absent port list mean in an exclusion by uid.
 var allPorts = PortRange{1, 65535}
@@ -94,6 +106,14 @@ func (p Ports) validate() error {
 // UIDRange is an inclusive range of users; a single user has First equal to Last. Uids have 32 bits.
 type UIDRange struct{ First, Last uint32 }
 
+// words writes the range as people do: 1000 or 106-108.
+func (r UIDRange) words() string {
+	if r.First == r.Last {
+		return strconv.FormatUint(uint64(r.First), 10)
+	}
+	return fmt.Sprintf("%d-%d", r.First, r.Last)
+}
+
 // UIDExclusion leaves the traffic of users alone, to Ports (never empty) over TCP, UDP or both.
 type UIDExclusion struct {
 	TCP, UDP bool
@@ -138,6 +158,36 @@ func ParseUIDExclusion(s string) (UIDExclusion, error) {
 	return e, nil
 }
 
+// ParseUIDExclusions reads exclusions separated by semicolons; beyond Kuma 2.9 each may name a list of users. Where that does not
+// fit, commas may separate exclusions as well, as Kuma's environment variables have them. An empty string is an empty list.
+func ParseUIDExclusions(s string) ([]UIDExclusion, error) {
+	out, err := parseUIDExclusions(strings.Split(s, ";"))
+	if err != nil && !strings.Contains(s, ";") {
+		if more, again := parseUIDExclusions(strings.Split(s, ",")); again == nil {
+			return more, nil
+		}
+	}
+	return out, err
+}
+
+func parseUIDExclusions(entries []string) ([]UIDExclusion, error) {
+	var out []UIDExclusion
+	for _, entry := range entries {
+		if strings.TrimSpace(entry) == "" && len(entries) == 1 {
+			return nil, nil
+		}
+		at := strings.LastIndexByte(entry, ':') + 1
+		for uids := range strings.SplitSeq(entry[at:], ",") {
+			e, err := ParseUIDExclusion(entry[:at] + uids)
+			if err != nil {
+				return nil, err
+			}
+			out = append(out, e)
+		}
+	}
+	return out, nil
+}
+
 // maxUID is the highest uid; the one above means "no user" to the kernel.
 const maxUID = 1<<32 - 2
 
@@ -167,7 +217,7 @@ func (e UIDExclusion) validate() error {
 		return errors.New("names no port")
 	}
 	if e.UIDs.Last < e.UIDs.First {
-		return fmt.Errorf("uid range %d-%d ends before it begins", e.UIDs.First, e.UIDs.Last)
+		return fmt.Errorf("uid range %s ends before it begins", e.UIDs.words())
 	}
 	return e.Ports.validate()
 }

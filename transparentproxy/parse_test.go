@@ -83,6 +83,32 @@ func TestParseUIDExclusion(t *testing.T) {
 	}
 }
 
+func TestParseUIDExclusions(t *testing.T) {
+	all := Ports{{1, 65535}}
+	one := func(uid uint32, ports Ports) UIDExclusion { return UIDExclusion{true, true, ports, UIDRange{uid, uid}} }
+	for _, tc := range []struct {
+		in   string
+		want []UIDExclusion
+		err  string
+	}{
+		{in: ""},
+		{in: "1000", want: []UIDExclusion{one(1000, all)}},
+		{in: "1,2", want: []UIDExclusion{one(1, all), one(2, all)}},
+		{in: "53:1,100000-100002", want: []UIDExclusion{one(1, Ports{{53, 53}}), {true, true, Ports{{53, 53}}, UIDRange{100000, 100002}}}},
+		{in: "tcp:22,3000-5000:106; 7", want: []UIDExclusion{{true, false, Ports{{22, 22}, {3000, 5000}}, UIDRange{106, 106}}, one(7, all)}},
+		{in: "53:1000,53:1001", want: []UIDExclusion{one(1000, Ports{{53, 53}}), one(1001, Ports{{53, 53}})}},
+		{in: "1,,2", err: "invalid UID ''"},
+		{in: "1;", err: "invalid UID ''"},
+		{in: "tcp:1:*", err: "invalid UID '*'"},
+		{in: "1;icmp:1:1", err: "invalid protocol 'icmp'"},
+	} {
+		t.Run(tc.in, func(t *testing.T) {
+			got, err := ParseUIDExclusions(tc.in)
+			checkParsed(t, tc.want, got, err, tc.err)
+		})
+	}
+}
+
 func TestParseIPs(t *testing.T) {
 	for _, tc := range []struct {
 		in   string
@@ -173,14 +199,14 @@ func FuzzPorts(f *testing.F) {
 
 // FuzzExclusions checks that no text of a user can put a word of its own into a rule.
 func FuzzExclusions(f *testing.F) {
-	for _, s := range []string{"1000", "tcp:22,3000-5000:106-108", "53:1001", "*:*:1", "docker0:172.17.0.0/16", "br+:fd01::/64", "10.0.0.1,fe80::1/64"} {
+	for _, s := range []string{"1000", "tcp:22,3000-5000:106-108", "53:1001", "*:*:1", "53:1,2;7", "53:1,53:2", "docker0:172.17.0.0/16", "br+:fd01::/64", "10.0.0.1,fe80::1/64"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
 		cfg := DefaultConfig()
 		cfg.DNS.CaptureAll = true
-		if e, err := ParseUIDExclusion(s); err == nil {
-			cfg.Outbound.ExcludeUIDs = append(cfg.Outbound.ExcludeUIDs, e)
+		if e, err := ParseUIDExclusions(s); err == nil {
+			cfg.Outbound.ExcludeUIDs = e
 		}
 		if v, err := ParseVNet(s); err == nil {
 			cfg.VNets = append(cfg.VNets, v)

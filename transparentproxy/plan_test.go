@@ -91,7 +91,7 @@ func TestPlanEqualsKuma(t *testing.T) {
 		{name: "ports_user", set: v4(func(c *Config) { c.Inbound.Port, c.Outbound.Port = 25006, 25001 }), host: func(h *Host) { h.UID = 65534 }},
 		{name: "include_ports", set: v4(func(c *Config) {
 			c.Inbound.IncludePorts, c.Outbound.IncludePorts = must(ParsePorts("80,8080")), must(ParsePorts("443,5432"))
-			c.Inbound.ExcludePorts, c.Outbound.ExcludePorts = must(ParsePorts("80")), must(ParsePorts("443")) // ignored
+			c.Inbound.ExcludePorts, c.Outbound.ExcludePorts = must(ParsePorts("81")), must(ParsePorts("444")) // nothing to add
 		})},
 		{name: "no_outbound", set: v4(func(c *Config) { c.Outbound.Enabled = false })},
 	} {
@@ -225,6 +225,12 @@ func TestWrongConfigIsRefused(t *testing.T) {
 		{"dns port", func(c *Config) { c.DNS.Port = 0 }, "redirect.dns.port"},
 		{"same ports", func(c *Config) { c.Inbound.Port = c.Outbound.Port }, "two different ports"},
 		{"range", func(c *Config) { c.Inbound.ExcludePorts = Ports{{5, 4}} }, "redirect.inbound.excludePorts"},
+		{"inbound port in and out", func(c *Config) {
+			c.Inbound.IncludePorts, c.Inbound.ExcludePorts = must(ParsePorts("1,80-90")), must(ParsePorts("85-100"))
+		}, "redirect.inbound: port 85-90 is in includePorts and in excludePorts"},
+		{"outbound port in and out", func(c *Config) {
+			c.Outbound.IncludePorts, c.Outbound.ExcludePorts = must(ParsePorts("443")), must(ParsePorts("443"))
+		}, "redirect.outbound: port 443 is in includePorts and in excludePorts"},
 		{"no protocol", func(c *Config) { c.Outbound.ExcludeUIDs = []UIDExclusion{{Ports: Ports{{1, 1}}}} }, "excludePortsForUIDs[0]"},
 		{"address", func(c *Config) { c.Inbound.ExcludeIPs = []netip.Prefix{{}} }, "redirect.inbound.excludePortsForIPs[0]"},
 		{"vnet", func(c *Config) { c.VNets = []VNet{{"a b", netip.MustParsePrefix("10.0.0.0/8")}} }, "redirect.vnet.networks[0]"},

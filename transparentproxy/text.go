@@ -167,11 +167,7 @@ func (m DestinationPort) match(w *text) {
 func (m Multiport) match(w *text) {
 	w.opt("-m", "--match", "multiport")
 	w.opt("-p", "--protocol", m.Protocol)
-	list := make([]string, len(m.Ports))
-	for i, p := range m.Ports {
-		list[i] = p.String()
-	}
-	w.opt("--dport", "--destination-ports", strings.Join(list, ","))
+	w.opt("--dport", "--destination-ports", m.Ports.String())
 }
 
 func (m Owner) match(w *text) {
