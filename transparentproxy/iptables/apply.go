@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	tp "github.com/kuma-dp/kuma-dp/transparentproxy"
 )
@@ -34,12 +35,16 @@ func (b *Backend) Apply(ctx context.Context, plan *tp.Plan) error {
 	if err != nil {
 		return fmt.Errorf("apply redirection: %w", err)
 	}
-	undo, err := b.prepare(steps, plan)
+	undo, settle, err := b.prepare(steps, plan)
 	if err != nil {
 		return fmt.Errorf("apply redirection: %w", err)
 	}
 	if err := b.perform(ctx, steps); err != nil {
 		return fmt.Errorf("apply redirection: %w", errors.Join(err, undo()))
+	}
+	settle()
+	for _, s := range steps {
+		b.warnDoubtful(s.tool, s.before)
 	}
 	return nil
 }
@@ -56,7 +61,7 @@ func (b *Backend) steps(now survey, chosen Flavour, plan *tp.Plan) ([]step, erro
 		if t.flavour == chosen {
 			s.plan = plan.Family(t.family)
 		}
-		s.want = desiredOf(s.plan)
+		s.want = desiredOf(s.plan, b.cfg.NoComments)
 		if err := s.check(); err != nil {
 			return nil, err
 		}
@@ -91,11 +96,12 @@ func (s step) check() error {
 	return nil
 }
 
-// prepare does what comes before rules: the journal, then the addresses. The function undoes it.
-func (b *Backend) prepare(steps []step, plan *tp.Plan) (undo func() error, err error) {
+// prepare does what comes before rules: the journal, then the addresses. undo undoes it; settle drops from the journal what
+// the change has replaced.
+func (b *Backend) prepare(steps []step, plan *tp.Plan) (undo func() error, settle func(), err error) {
 	file, err := openJournal(b.cfg.StateDir)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	old, err := file.read()
 	if err != nil {
@@ -106,7 +112,7 @@ func (b *Backend) prepare(steps []step, plan *tp.Plan) (undo func() error, err e
 		if s.plan != nil && s.tool.flavour == NFT {
 			there, err := nftObjects(s.tool.family)
 			if err != nil {
-				return nil, err
+				return nil, nil, err
 			}
 			next.noteCreated(there, s.plan)
 		}
@@ -114,11 +120,23 @@ func (b *Backend) prepare(steps []step, plan *tp.Plan) (undo func() error, err e
 	for _, p := range plan.Addresses {
 		has, err := hasAddress(p)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		if !has && !slices.Contains(next.Addresses, p.String()) {
 			next.Addresses = append(next.Addresses, p.String())
 		}
+	}
+	settled := next // without what the steps replace
+	settled.Bare = nil
+	for _, r := range old.Bare {
+		if !slices.ContainsFunc(steps, func(s step) bool { return s.tool.flavour == r.Flavour && s.tool.family == r.Family }) {
+			settled.Bare = append(settled.Bare, r)
+		}
+	}
+	next.Bare = slices.Clone(old.Bare)
+	for _, s := range steps {
+		settled.Bare = append(settled.Bare, s.bareRules()...)
+		next.Bare = append(next.Bare, s.bareRules()...)
 	}
 	// A read-only /run, as in a container, must not keep redirection away: only the removal is less exact then.
 	if err := file.write(next); err != nil {
@@ -128,15 +146,23 @@ func (b *Backend) prepare(steps []step, plan *tp.Plan) (undo func() error, err e
 	undo = func() error {
 		fresh := slices.DeleteFunc(slices.Clone(next.Created), func(c created) bool { return slices.Contains(old.Created, c) })
 		err := errors.Join(removeAddresses(added), deleteCreated(fresh))
-		if len(old.Created)+len(old.Addresses) == 0 {
+		if len(old.Created)+len(old.Addresses)+len(old.Bare) == 0 {
 			return errors.Join(err, file.remove())
 		}
 		return errors.Join(err, file.write(old))
 	}
 	if err != nil {
-		return nil, errors.Join(err, undo())
+		return nil, nil, errors.Join(err, undo())
 	}
-	return undo, nil
+	settle = func() {
+		if len(settled.Bare) == len(next.Bare) {
+			return
+		}
+		if err := file.write(settled); err != nil {
+			b.cfg.Log.Warn("what was replaced stays in the journal", "error", err)
+		}
+	}
+	return undo, settle, nil
 }
 
 // perform makes the changes in order and takes all of them back when one fails.
@@ -161,14 +187,14 @@ func (b *Backend) perform(ctx context.Context, steps []step) error {
 
 // change brings one tool's rules to what is wanted. Because rules are removed by what they say, and not by their number, a
 // change that others make between reading and writing makes the write fail rather than hit a wrong rule; it is then tried
-// again from what is there.
+// again from what is there. A failure that may pass, such as a lock that is held, is waited for.
 func (b *Backend) change(ctx context.Context, s step) error {
 	now := s.before
 	var last error
-	for range attempts {
+	for conflicts, retries := 0, 0; conflicts < attempts; {
 		if now == nil {
 			var err error
-			if now, err = s.tool.read(ctx); err != nil {
+			if now, err = b.readOne(ctx, s.tool); err != nil {
 				return errors.Join(last, err)
 			}
 		}
@@ -176,19 +202,31 @@ func (b *Backend) change(ctx context.Context, s step) error {
 		if text == "" {
 			return nil
 		}
-		err := s.tool.write(ctx, text, b.cfg.Wait)
+		err := s.tool.write(ctx, &b.cfg, text)
 		if err == nil {
 			b.cfg.Log.Debug("rules changed", "family", s.tool.family, "flavour", s.tool.flavour)
 			return nil
 		}
-		after, rerr := s.tool.read(ctx)
+		after, rerr := b.readOne(ctx, s.tool)
 		if rerr != nil {
 			return errors.Join(err, rerr)
 		}
-		if transition(after, s.want) == text {
-			return err // nobody changed anything: the same would fail again
-		}
 		last, now = err, after
+		if transition(after, s.want) != text {
+			conflicts++
+			continue
+		}
+		// Nobody changed anything: only time can help.
+		if retries++; retries > b.cfg.MaxRetries || !mayPass(err) {
+			return err
+		}
+		b.cfg.Log.Warn("changing rules failed, trying again", "attempt", retries, "of", b.cfg.MaxRetries, "in", b.cfg.RetryDelay, "error", err)
+		select {
+		case <-time.After(b.cfg.RetryDelay):
+		case <-ctx.Done():
+			return fmt.Errorf("%w (%w)", err, context.Cause(ctx))
+		}
+		now = nil
 	}
 	return last
 }
@@ -209,6 +247,7 @@ func (b *Backend) Remove(ctx context.Context) (removed bool, err error) {
 		if err := b.checkHidden(t, rs); err != nil {
 			errs = append(errs, err)
 		}
+		b.warnDoubtful(t, rs)
 		if !rs.hasOurs() {
 			continue
 		}
@@ -238,6 +277,13 @@ func (b *Backend) Remove(ctx context.Context) (removed bool, err error) {
 		return removed, fmt.Errorf("remove redirection: %w", err)
 	}
 	return removed || len(j.Addresses) > 0, nil
+}
+
+// warnDoubtful names the rules that stay because they may be somebody else's.
+func (b *Backend) warnDoubtful(t tool, rs *ruleset) {
+	for _, r := range rs.doubtfulRules() {
+		b.cfg.Log.Warn("rule without comment may be of an earlier installation, and stays; remove it if it is", "family", t.family, "flavour", t.flavour, "rule", r)
+	}
 }
 
 // checkHidden reports chains of ours in tables that iptables cannot read: saying that nothing is there would be wrong

@@ -36,14 +36,31 @@ type Config struct {
 	Path string
 	// Wait is how long iptables waits for its lock, rounded up to seconds; 0 does not wait. Only the legacy flavour has one.
 	Wait time.Duration
+	// WaitInterval is how often it looks meanwhile; 0 leaves that to iptables, of which later versions always do.
+	WaitInterval time.Duration
+	// MaxRetries is how often a change is tried again that failed for a reason that may pass, RetryDelay the time before.
+	MaxRetries int
+	RetryDelay time.Duration
+	// NoComments leaves comments out of rules. Ours are then known by the journal, and without it by what they say.
+	NoComments bool
+	// Executables are used instead of those found, by family, and decide about the flavour.
+	Executables map[tp.Family]Executables
+	// Sandbox runs iptables with an empty /etc/nsswitch.conf, which keeps it from asking for users over the network, and with a
+	// lock of the network namespace instead of the machine's.
+	Sandbox bool
 	// StateDir keeps the journal; empty for /run/kuma-tproxy.
 	StateDir string
 }
+
+// Executables are the paths of one family's binaries.
+type Executables struct{ IPTables, Save, Restore string }
 
 // Backend applies plans with iptables. It keeps no state between calls.
 type Backend struct {
 	cfg   Config
 	tools []tool
+	// fixed is the flavour of given executables.
+	fixed Flavour
 }
 
 // New finds the iptables binaries. It fails when there are none, or ctx ends.
@@ -54,7 +71,7 @@ func New(ctx context.Context, cfg Config) (*Backend, error) {
 	if cfg.StateDir == "" {
 		cfg.StateDir = defaultStateDir
 	}
-	tools, err := findTools(ctx, cfg.Path)
+	tools, fixed, err := findTools(ctx, &cfg)
 	if err != nil {
 		return nil, fmt.Errorf("find iptables: %w", err)
 	}
@@ -62,7 +79,7 @@ func New(ctx context.Context, cfg Config) (*Backend, error) {
 		return nil, fmt.Errorf("find iptables: no iptables-save and iptables-restore in %s; install the package iptables",
 			strings.Join(append([]string{cfg.Path}, standardDirs...), ":"))
 	}
-	return &Backend{cfg, tools}, nil
+	return &Backend{cfg, tools, fixed}, nil
 }
 
 // survey is what is there, by tool.
@@ -73,7 +90,7 @@ func (b *Backend) read(ctx context.Context) (survey, error) {
 	s := survey{}
 	var errs []error
 	for _, t := range b.tools {
-		rs, err := t.read(ctx)
+		rs, err := b.readOne(ctx, t)
 		if err != nil {
 			errs = append(errs, err)
 			continue
@@ -89,9 +106,28 @@ func (b *Backend) read(ctx context.Context) (survey, error) {
 	return s, nil
 }
 
+// readOne reads one flavour and family, with what the journal knows of rules without comments.
+func (b *Backend) readOne(ctx context.Context, t tool) (*ruleset, error) {
+	rs, err := t.read(ctx, &b.cfg)
+	if err != nil {
+		return nil, err
+	}
+	file, err := openJournal(b.cfg.StateDir)
+	if err != nil {
+		return nil, err
+	}
+	if j, err := file.read(); err == nil { // those who change anything say that it is not readable
+		rs.claim(j.bareOf(t))
+	}
+	return rs, nil
+}
+
 // choose picks the flavour for the plan, the same for both families, by who else has IPv4 rules (contract
 // transparentproxy.md §1.3). Our own rules do not count, so that an earlier choice does not stick.
 func (b *Backend) choose(s survey) Flavour {
+	if b.fixed != "" {
+		return b.fixed
+	}
 	var usable, used []Flavour
 	docker := map[Flavour]bool{}
 	for _, t := range b.tools {
@@ -153,7 +189,7 @@ func (b *Backend) ProbeZones(ctx context.Context, host *tp.Host) error {
 	chosen := b.choose(s)
 	for _, t := range b.tools {
 		if t.flavour == chosen && t.family == tp.IPv4 {
-			err := t.write(ctx, zoneProbe, b.cfg.Wait, "--test")
+			err := t.write(ctx, &b.cfg, zoneProbe, "--test")
 			if ctx.Err() != nil {
 				return err
 			}

@@ -29,7 +29,7 @@ func compare(flavour Flavour, family tp.Family, now *ruleset, plan *tp.FamilyPla
 				add("", "the chain is missing")
 				continue
 			}
-			compareChain(c, name, t.in(c.Name), add)
+			compareChain(c, t.in(c.Name), add)
 		}
 		inPlan := func(chain string) bool {
 			return slices.ContainsFunc(planned, func(c tp.Chain) bool { return c.Name == chain })
@@ -40,7 +40,7 @@ func compare(flavour Flavour, family tp.Family, now *ruleset, plan *tp.FamilyPla
 				add("", "the chain is not in the plan")
 			}
 		}
-		for _, r := range t.ownBuiltin(name) {
+		for _, r := range t.ownBuiltin() {
 			if !inPlan(r.chain) {
 				current = tp.Difference{Family: family, Backend: flavour.backend(), Table: name, Chain: r.chain}
 				add(r.args, "the rule is not in the plan")
@@ -62,12 +62,12 @@ func plannedChains(plan *tp.FamilyPlan, table string) []tp.Chain {
 	return nil
 }
 
-func compareChain(c tp.Chain, table string, now []savedRule, add func(rule, problem string)) {
+func compareChain(c tp.Chain, now []savedRule, add func(rule, problem string)) {
 	var found []string // canonical form of our rules there
 	var args []string
 	foreign := -1 // index of the first foreign rule
 	for i, r := range now {
-		if c.Owned || r.ours(table) {
+		if c.Owned || r.own {
 			found = append(found, canonical(r.words))
 			args = append(args, r.args)
 		} else if foreign < 0 {

@@ -30,6 +30,13 @@ type journal struct {
 	Created []created
 	// Addresses were added to the loopback interface.
 	Addresses []string
+	// Bare are rules in built-in chains that have no comment by which they could be known.
+	Bare []bareRule `json:",omitempty"`
+}
+
+// bareOf returns the entries of one tool.
+func (j journal) bareOf(t tool) []bareRule {
+	return slices.DeleteFunc(slices.Clone(j.Bare), func(r bareRule) bool { return r.Flavour != t.flavour || r.Family != t.family })
 }
 
 // created is a built-in chain, or a whole table when Chain is empty.
@@ -100,6 +107,7 @@ func (f journalFile) read() (journal, error) {
 // keepKnown drops what no apply writes: a damaged journal must not make us remove something else.
 func (j *journal) keepKnown() {
 	j.Created = slices.DeleteFunc(j.Created, func(c created) bool { return !slices.Contains(tables, c.Table) })
+	j.Bare = slices.DeleteFunc(j.Bare, func(r bareRule) bool { return !slices.Contains(ownPlaces[r.Table], r.Chain) })
 	j.Addresses = slices.DeleteFunc(j.Addresses, func(a string) bool { return !slices.Contains(ownAddresses, a) })
 }
 

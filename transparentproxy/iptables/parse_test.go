@@ -33,10 +33,10 @@ func TestParseSave(t *testing.T) {
 	if got := nat.ownChains(tp.TableNAT); !slices.Equal(got, ownChains) {
 		t.Errorf("got our chains %v", got)
 	}
-	if got := len(nat.ownBuiltin(tp.TableNAT)); got != 5 {
+	if got := len(nat.ownBuiltin()); got != 5 {
 		t.Errorf("got %d rules of ours in built-in chains, want 5", got)
 	}
-	if got := len(rs.table(tp.TableRaw).ownBuiltin(tp.TableRaw)); got != 7 {
+	if got := len(rs.table(tp.TableRaw).ownBuiltin()); got != 7 {
 		t.Errorf("got %d rules of ours in raw, want 7", got)
 	}
 	if !rs.hasForeign() || !rs.hasOurs() || rs.hasDocker() || !slices.Equal(rs.incompatible, []string{"mangle"}) {

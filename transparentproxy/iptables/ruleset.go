@@ -45,6 +45,9 @@ type savedRule struct {
 	chain string
 	args  string // as printed, without -A and the chain
 	words []string
+	own   bool // ours or Kuma's, in a built-in chain
+	// doubtful says that it may be ours, by what it says, or somebody else's.
+	doubtful bool
 }
 
 // incompatibleTable is how iptables-nft-save speaks of a table with native nft rules; it then exits with success.
@@ -95,7 +98,7 @@ func parseSave(text string) (*ruleset, error) {
 			if err != nil || chain == "" {
 				return nil, fail("not a rule")
 			}
-			t.rules = append(t.rules, savedRule{chain, args, words})
+			t.rules = append(t.rules, savedRule{chain: chain, args: args, words: words})
 		default:
 			return nil, fail("not understood")
 		}
@@ -103,6 +106,7 @@ func parseSave(text string) (*ruleset, error) {
 	if t != nil {
 		return nil, errors.New("read iptables-save: the output ends inside a table")
 	}
+	rs.recognise()
 	return rs, nil
 }
 
@@ -151,9 +155,9 @@ func (r savedRule) after(option ...string) string {
 
 func (r savedRule) target() string { return r.after("-j", "-g") }
 
-// ours reports whether a rule of a built-in chain is ours or Kuma's: it jumps to one of our chains, or it begins its
+// named reports whether a rule of a built-in chain names itself as ours or Kuma's: it jumps to one of our chains, or it begins its
 // comment with our prefix, stands where we put rules and ends as ours do. A comment that merely holds the prefix is not enough.
-func (r savedRule) ours(table string) bool {
+func (r savedRule) named(table string) bool {
 	if slices.Contains(ownChains, r.target()) {
 		return table == tp.TableNAT
 	}
@@ -192,10 +196,10 @@ func (t *savedTable) in(chain string) []savedRule {
 }
 
 // ownBuiltin returns our rules in built-in chains, in order.
-func (t *savedTable) ownBuiltin(table string) []savedRule {
+func (t *savedTable) ownBuiltin() []savedRule {
 	var out []savedRule
 	for _, r := range t.rules {
-		if slices.Contains(t.builtin, r.chain) && r.ours(table) {
+		if r.own {
 			out = append(out, r)
 		}
 	}
@@ -206,7 +210,7 @@ func (t *savedTable) ownBuiltin(table string) []savedRule {
 func (rs *ruleset) hasOurs() bool {
 	return slices.ContainsFunc(tables, func(name string) bool {
 		t := rs.table(name)
-		return len(t.ownChains(name)) > 0 || len(t.ownBuiltin(name)) > 0
+		return len(t.ownChains(name)) > 0 || len(t.ownBuiltin()) > 0
 	})
 }
 
@@ -218,7 +222,7 @@ func (rs *ruleset) hasForeign() bool {
 			return true
 		}
 		for _, r := range t.rules {
-			if !slices.Contains(own, r.chain) && !(slices.Contains(t.builtin, r.chain) && r.ours(name)) {
+			if !slices.Contains(own, r.chain) && !r.own {
 				return true
 			}
 		}

@@ -7,9 +7,7 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -34,9 +32,6 @@ func (f Flavour) backend() string { return "iptables-" + string(f) }
 // standardDirs are searched after the given path (contract transparentproxy.md §1.3).
 var standardDirs = []string{"/usr/sbin", "/sbin", "/usr/bin", "/bin"}
 
-// killDelay is how long a killed tool may keep its pipes open.
-const killDelay = time.Second
-
 // tool is the pair of binaries for one family in one flavour.
 type tool struct {
 	flavour       Flavour
@@ -53,17 +48,34 @@ func command(f tp.Family) string {
 }
 
 // findTools looks for the binaries of both flavours. Those with the flavour in their name are trusted; the plain name is
-// asked for its version.
-func findTools(ctx context.Context, path string) ([]tool, error) {
-	dirs := append(filepath.SplitList(path), standardDirs...)
-	var found []tool
+// asked for its version. Given executables replace those of their flavour; with those of IPv4, fixed is it.
+func findTools(ctx context.Context, cfg *Config) (found []tool, fixed Flavour, err error) {
+	dirs := append(filepath.SplitList(cfg.Path), standardDirs...)
 	for _, family := range []tp.Family{tp.IPv4, tp.IPv6} {
 		name := command(family)
-		plain, err := plainFlavour(ctx, dirs, name)
+		given, err := givenTool(ctx, cfg, family)
+		if ctx.Err() != nil {
+			return nil, "", err
+		}
+		if err == nil && given != nil && fixed != "" && given.flavour != fixed {
+			err = fmt.Errorf("they are of the flavour %s, those of IPv4 of %s", given.flavour, fixed)
+		}
 		if err != nil {
-			return nil, err
+			given = nil
+			cfg.Log.Warn("given executables cannot be used, those of this host are", "family", family, "error", err)
+		}
+		plain, err := plainFlavour(ctx, cfg, dirs, name)
+		if err != nil {
+			return nil, "", err
 		}
 		for _, fl := range flavours {
+			if given != nil && given.flavour == fl {
+				found = append(found, *given)
+				if family == tp.IPv4 {
+					fixed = fl
+				}
+				continue
+			}
 			prefix := name + "-" + string(fl)
 			if find(dirs, prefix+"-restore") == "" && fl == plain {
 				prefix = name
@@ -74,16 +86,44 @@ func findTools(ctx context.Context, path string) ([]tool, error) {
 			}
 		}
 	}
-	return found, nil
+	return found, fixed, nil
+}
+
+// givenTool is what the configuration names for a family, nil when it names nothing.
+func givenTool(ctx context.Context, cfg *Config, family tp.Family) (*tool, error) {
+	e, ok := cfg.Executables[family]
+	if !ok {
+		return nil, nil
+	}
+	t := &tool{family: family, save: e.Save, restore: e.Restore}
+	for _, path := range []string{e.IPTables, e.Save, e.Restore} {
+		if !filepath.IsAbs(path) || !isExecutable(path) {
+			return nil, fmt.Errorf("%q is not the absolute path of a program", path)
+		}
+		fl, err := flavourOf(ctx, cfg, path)
+		if err != nil {
+			return nil, err
+		}
+		if t.flavour != "" && fl != t.flavour {
+			return nil, fmt.Errorf("%s is of the flavour %s, %s of %s", e.IPTables, t.flavour, path, fl)
+		}
+		t.flavour = fl
+	}
+	return t, nil
 }
 
 // plainFlavour asks iptables-restore without a flavour in its name; empty when there is none.
-func plainFlavour(ctx context.Context, dirs []string, name string) (Flavour, error) {
+func plainFlavour(ctx context.Context, cfg *Config, dirs []string, name string) (Flavour, error) {
 	path := find(dirs, name+"-restore")
 	if path == "" || find(dirs, name+"-nft-restore") != "" && find(dirs, name+"-legacy-restore") != "" {
 		return "", nil
 	}
-	out, err := run(ctx, "", path, "--version")
+	return flavourOf(ctx, cfg, path)
+}
+
+// flavourOf asks a binary for its version. It fails only when ctx ends.
+func flavourOf(ctx context.Context, cfg *Config, path string) (Flavour, error) {
+	out, err := cfg.run(ctx, "", path, "--version")
 	if ctx.Err() != nil {
 		return "", err
 	}
@@ -100,19 +140,24 @@ func find(dirs []string, name string) string {
 			continue // running as root, not from wherever the caller stands
 		}
 		p := filepath.Join(d, name)
-		if st, err := os.Stat(p); err == nil && st.Mode().IsRegular() && st.Mode()&0o111 != 0 {
+		if isExecutable(p) {
 			return p
 		}
 	}
 	return ""
 }
 
+func isExecutable(path string) bool {
+	st, err := os.Stat(path)
+	return err == nil && st.Mode().IsRegular() && st.Mode()&0o111 != 0
+}
+
 // read returns the rules of the tool's flavour and family. Reading never creates a table.
-func (t tool) read(ctx context.Context) (*ruleset, error) {
+func (t tool) read(ctx context.Context, cfg *Config) (*ruleset, error) {
 	if t.flavour == Legacy && !legacyTables(t.family) {
 		return &ruleset{}, nil
 	}
-	out, err := run(ctx, "", t.save)
+	out, err := cfg.run(ctx, "", t.save)
 	if err != nil {
 		return nil, err
 	}
@@ -134,39 +179,15 @@ func legacyTables(f tp.Family) bool {
 	return err == nil && len(bytes.TrimSpace(b)) > 0
 }
 
-// write gives the text to iptables-restore, waiting at most so long for another user of the lock.
-func (t tool) write(ctx context.Context, text string, wait time.Duration, more ...string) error {
+// write gives the text to iptables-restore, which waits for another user of the lock.
+func (t tool) write(ctx context.Context, cfg *Config, text string, more ...string) error {
 	args := append([]string{"--noflush"}, more...)
-	if s := int((wait + time.Second - 1) / time.Second); s > 0 {
+	if s := int((cfg.Wait + time.Second - 1) / time.Second); s > 0 {
 		args = append(args, "--wait="+strconv.Itoa(s))
-	}
-	_, err := run(ctx, text, t.restore, args...)
-	return err
-}
-
-// badLine is how iptables-restore names a line of its input.
-var badLine = regexp.MustCompile(`line:? (\d+)`)
-
-// run runs a tool and returns its output. An error carries the command, what it said and the line of input it names.
-func run(ctx context.Context, input, path string, args ...string) (string, error) {
-	cmd := exec.CommandContext(ctx, path, args...)
-	cmd.WaitDelay = killDelay
-	cmd.Stdin = strings.NewReader(input)
-	var stdout, stderr bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	err := cmd.Run()
-	if err == nil {
-		return stdout.String(), nil
-	}
-	if cause := context.Cause(ctx); cause != nil {
-		err = fmt.Errorf("%w (%w)", err, cause)
-	}
-	said := strings.Join(strings.FieldsFunc(stderr.String(), func(r rune) bool { return r == '\n' }), "; ")
-	if m := badLine.FindStringSubmatch(said); m != nil {
-		lines := strings.Split(input, "\n")
-		if n, convErr := strconv.Atoi(m[1]); convErr == nil && n >= 1 && n <= len(lines) {
-			said += fmt.Sprintf(" (%s)", lines[n-1])
+		if cfg.WaitInterval > 0 && t.flavour == Legacy {
+			args = append(args, "--wait-interval="+strconv.FormatInt(cfg.WaitInterval.Microseconds(), 10))
 		}
 	}
-	return "", fmt.Errorf("run %s: %w: %s", strings.Join(append([]string{path}, args...), " "), err, said)
+	_, err := cfg.run(ctx, text, t.restore, args...)
+	return err
 }

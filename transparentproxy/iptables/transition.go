@@ -25,7 +25,7 @@ type desiredRule struct {
 }
 
 // desiredOf is what a plan asks for; a nil plan asks for nothing.
-func desiredOf(f *tp.FamilyPlan) desired {
+func desiredOf(f *tp.FamilyPlan, noComments bool) desired {
 	d := desired{}
 	if f == nil {
 		return d
@@ -37,7 +37,10 @@ func desiredOf(f *tp.FamilyPlan) desired {
 				dt.chains = append(dt.chains, c.Name)
 			}
 			for _, r := range c.Rules {
-				args := fmt.Sprintf("-m comment --comment %s %s", quote(r.FullComment()), r.Spec())
+				args := r.Spec()
+				if !noComments {
+					args = fmt.Sprintf("-m comment --comment %s %s", quote(r.FullComment()), args)
+				}
 				dt.rules = append(dt.rules, desiredRule{c.Name, r.Position, args})
 			}
 		}
@@ -54,7 +57,7 @@ func desiredBefore(rs *ruleset) desired {
 		dt := desiredTable{chains: t.ownChains(name)}
 		for _, chain := range t.builtin {
 			for i, r := range t.in(chain) {
-				if r.ours(name) {
+				if r.own {
 					dt.rules = append(dt.rules, desiredRule{chain, i + 1, r.args})
 				}
 			}
@@ -76,7 +79,7 @@ func transition(now *ruleset, want desired) string {
 	var b strings.Builder
 	for _, name := range tables {
 		t, w := now.table(name), want[name]
-		has, old := t.ownChains(name), t.ownBuiltin(name)
+		has, old := t.ownChains(name), t.ownBuiltin()
 		if len(has) == 0 && len(old) == 0 && len(w.rules) == 0 && len(w.chains) == 0 {
 			continue
 		}
