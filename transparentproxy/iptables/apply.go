@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
 	"time"
 
@@ -273,7 +274,11 @@ func (b *Backend) Remove(ctx context.Context) (removed bool, err error) {
 	if err != nil {
 		b.cfg.Log.Warn("journal is not readable; empty tables and the loopback address stay", "error", err)
 	}
-	if err := errors.Join(deleteCreated(j.Created), removeAddresses(j.Addresses), file.remove()); err != nil {
+	errs = []error{deleteCreated(j.Created), removeAddresses(j.Addresses)}
+	if !errors.Is(err, fs.ErrPermission) { // else it is another user's
+		errs = append(errs, file.remove())
+	}
+	if err := errors.Join(errs...); err != nil {
 		return removed, fmt.Errorf("remove redirection: %w", err)
 	}
 	return removed || len(j.Addresses) > 0, nil

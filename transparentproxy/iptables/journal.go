@@ -148,16 +148,21 @@ func (f journalFile) write(j journal) (err error) {
 	return nil
 }
 
-// remove forgets the journal; the directory goes with the last one.
+// remove forgets the journal; the directory goes with the last one. A file system that is read-only refuses to remove even
+// what is not there.
 func (f journalFile) remove() error {
-	if err := os.Remove(f.path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	gone := func(path string, err error) bool {
+		_, there := os.Lstat(path)
+		return err == nil || errors.Is(there, fs.ErrNotExist)
+	}
+	if err := os.Remove(f.path); !gone(f.path, err) {
 		return fmt.Errorf("remove journal: %w", err)
 	}
-	err := os.Remove(filepath.Dir(f.path))
-	if err == nil || errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTEMPTY) {
-		return nil
+	dir := filepath.Dir(f.path)
+	if err := os.Remove(dir); !gone(dir, err) && !errors.Is(err, unix.ENOTEMPTY) && !errors.Is(err, unix.EROFS) {
+		return fmt.Errorf("remove journal directory: %w", err)
 	}
-	return fmt.Errorf("remove journal directory: %w", err)
+	return nil
 }
 
 // noteCreated records what the apply of a plan is about to create in the nft flavour: iptables makes built-in chains, and
