@@ -96,18 +96,30 @@ func (d *draft) warn(format string, a ...any) {
 // Load reads all sources. Nothing is used of sources that are wrong in any place: the error names it.
 func Load(src Sources) (Settings, error) {
 	l := loader{Sources: src, draft: newDraft()}
-	for _, step := range []func() error{l.readFiles, l.readAnnotations, l.readEnvironment, l.readFlags, l.finish} {
-		if err := step(); err != nil {
-			return Settings{}, err
-		}
-	}
-	return l.Settings, nil
+	return l.load(l.readFiles, l.readAnnotations, l.readEnvironment, l.readFlags)
+}
+
+// LoadRemoval reads what uninstalling needs, from flags and the environment; whatever else is wrong there must not keep
+// redirection on a host.
+func LoadRemoval(src Sources) (Settings, error) {
+	l := loader{Sources: src, draft: newDraft(), removal: true}
+	return l.load(l.readEnvironment, l.readFlags)
 }
 
 type loader struct {
 	Sources
 	*draft
+	removal   bool // only settings of uninstalling
 	stdinRead bool
+}
+
+func (l *loader) load(steps ...func() error) (Settings, error) {
+	for _, step := range append(steps, l.finish) {
+		if err := step(); err != nil {
+			return Settings{}, err
+		}
+	}
+	return l.Settings, nil
 }
 
 func (l *loader) readEnvironment() error {
@@ -117,7 +129,7 @@ func (l *loader) readEnvironment() error {
 	for i := range table {
 		s := &table[i]
 		text, ok := l.LookupEnv(envPrefix + s.env)
-		if s.env == "" || !ok || text == "" {
+		if !ok || text == "" || l.removal && !s.removal {
 			continue
 		}
 		if err := s.apply(l.draft, text); err != nil {

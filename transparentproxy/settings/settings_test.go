@@ -18,6 +18,18 @@ import (
 	tp "github.com/kuma-dp/kuma-dp/transparentproxy"
 )
 
+// parse reads a command line as kumactl does.
+func parse(t testing.TB, line string) *pflag.FlagSet {
+	t.Helper()
+	f := pflag.NewFlagSet("install", pflag.ContinueOnError)
+	f.SetOutput(t.Output())
+	Bind(f)
+	if err := f.Parse(strings.Fields(line)); err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
 // from makes sources of a command line, variables without their prefix, and files.
 func from(t testing.TB, line string, env, files map[string]string, stdin string) Sources {
 	t.Helper()

@@ -3,6 +3,7 @@ package settings
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/spf13/pflag"
 
@@ -134,6 +135,29 @@ func TestNothingIsIgnoredSilently(t *testing.T) {
 	}
 }
 
+// TestRemovalNeedsLittle uninstalls where installing would refuse.
+func TestRemovalNeedsLittle(t *testing.T) {
+	f := pflag.NewFlagSet("uninstall", pflag.ContinueOnError)
+	BindRemoval(f)
+	if err := f.Parse([]string{"--dry-run", "--max-retries=1", "--ebpf-bpffs-path=/x"}); err != nil {
+		t.Fatal(err)
+	}
+	if f.Lookup("redirect-dns") != nil || f.Lookup("config") != nil {
+		t.Error("uninstalling has flags of installing")
+	}
+	env := map[string]string{"WAIT": "7", "STORE_FIREWALLD": "true", "REDIRECT_DNS_PORT": "x", "KUMA_DP_USER": "nobody"}
+	src := from(t, "", env, nil, "")
+	src.Flags = f
+	got, err := LoadRemoval(src)
+	if o := got.Options; err != nil || !o.DryRun || o.MaxRetries != 1 || o.Wait != 7*time.Second || len(got.Warnings) != 1 {
+		t.Errorf("got %+v, %v", got, err)
+	}
+	env["WAIT"] = "long"
+	if _, err := LoadRemoval(src); err == nil {
+		t.Error("no error about a setting that counts")
+	}
+}
+
 func TestAnnotations(t *testing.T) {
 	for _, tc := range []struct {
 		name  string
@@ -238,7 +262,7 @@ func FuzzAnnotationsFile(f *testing.F) {
 // checkSettings wants a plan of what was accepted.
 func checkSettings(t *testing.T, s Settings) {
 	t.Helper()
-	plan, err := tp.NewPlan(s.Config, contractHost())
+	plan, err := tp.NewPlan(s.Config, tp.Host{UID: tp.DefaultUID, IPv6: true, ConntrackZones: true})
 	if err != nil {
 		t.Fatalf("accepted, and then: %v", err)
 	}
