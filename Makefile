@@ -7,7 +7,7 @@ export PATH := $(CURDIR)/bin:$(PATH)
 COMMIT := $(shell git rev-parse --short HEAD 2>/dev/null || echo unknown)
 STAMP := github.com/kuma-dp/kuma-dp/internal/version
 LDFLAGS := -s -w -X $(STAMP).GitCommit=$(COMMIT)
-BINARIES := kuma-dp kuma-cp kumactl
+BINARIES := kuma-dp kuma-cp kumactl kuma-init
 GOLANGCI_LINT := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 FUZZ_TIME ?= 10s
 # Packages run side by side: two keep a small machine busy without starving the timing of a real Envoy.
@@ -16,7 +16,7 @@ TEST_FLAGS ?= -race -p 2 -timeout 15m
 help: ## print this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
 
-build: ## build kuma-dp, kuma-cp and kumactl into bin/
+build: ## build kuma-dp, kuma-cp, kumactl and kuma-init into bin/
 	@mkdir -p bin
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/ $(addprefix ./cmd/,$(BINARIES))
 

@@ -24,7 +24,11 @@ type rule struct {
 var (
 	stores     = []string{"go.etcd.io/bbolt", "github.com/jackc/pgx"}
 	kubernetes = []string{"k8s.io"}
-	process    = []string{"internal/group", "internal/portowner", "internal/version", "internal/yamljson"}
+	// heavy is what takes time before main, or room.
+	heavy = []string{"github.com/envoyproxy", "google.golang.org/grpc", "google.golang.org/protobuf", "net/http"}
+	// redirecting is what programs need that redirect traffic.
+	redirecting = []string{"internal/command", "internal/version", "transparentproxy"}
+	process     = []string{"internal/group", "internal/portowner", "internal/version", "internal/yamljson"}
 )
 
 // The column "may know" of docs/architecture.md. internal/yamljson is the one leaf that a pure room may reach: JSON and
@@ -46,6 +50,11 @@ var rules = []rule{
 		"cmd", slices.Concat(process, []string{"agent", "bootstrap", "certs", "controlplane", "dns", "internal/command", "policy", "resource", "transparentproxy"}), kubernetes,
 		"a program has nothing of its tests",
 	},
+	{
+		"cmd/kuma-init", slices.Concat(redirecting, []string{"cmd/internal/redirection"}), slices.Concat(heavy, stores, kubernetes),
+		"an init container starts in milliseconds",
+	},
+	{"cmd/internal/redirection", redirecting, slices.Concat(heavy, stores, kubernetes), "kuma-init is made of it"},
 	{"transparentproxy", nil, nil, "redirection knows nothing of a mesh"},
 	{"dns", nil, nil, "the resolver knows a table, not a mesh"},
 	{"certs", nil, nil, "certificates know keys and names, not a mesh"},

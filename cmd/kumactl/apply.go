@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/kuma-dp/kuma-dp/cmd/kumactl/client"
+	"github.com/kuma-dp/kuma-dp/internal/command"
 )
 
 func newApplyCommand(a *app) *cobra.Command {
@@ -163,7 +164,7 @@ func (a *app) put(ctx context.Context, c *client.Client, kind *client.Kind, d do
 	}
 	if len(answer) > 0 && json.Unmarshal(answer, &w) == nil {
 		for _, text := range w.Warnings {
-			fmt.Fprintf(a.stderr, "Warning: %s %q: %s\n", d.Type, d.Name, oneLine(text))
+			fmt.Fprintf(a.stderr, "Warning: %s %q: %s\n", d.Type, d.Name, command.OneLine(text))
 		}
 	}
 	return nil

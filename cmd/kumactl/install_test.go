@@ -4,209 +4,48 @@ package main
 
 import (
 	"bytes"
-	"context"
-	"net"
-	"net/netip"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 
-	"github.com/kuma-dp/kuma-dp/internal/netlab"
+	"github.com/kuma-dp/kuma-dp/test/redirectlab"
 )
 
-// notRootEnv makes TestInstallRefusesWithoutRoot run the command instead of itself.
-const notRootEnv = "KUMACTL_TEST_NOT_ROOT"
-
-func proxyHost(t *testing.T, prefix string) *netlab.Host {
-	t.Helper()
-	netlab.RequireRoot(t)
-	lab, err := netlab.New(prefix)
-	if err != nil {
+// TestInstall has what is kumactl's own: its exit codes, and a global flag with the name of one of redirection.
+func TestInstall(t *testing.T) {
+	h := redirectlab.NewHosts(t, "kctl-tp", "mesh")[0]
+	file := filepath.Join(t.TempDir(), "config.yaml")
+	if err := os.WriteFile(file, []byte("redirect: {inbound: {port: 25006}}\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
-		if err := lab.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	h, err := lab.AddHost("mesh", netlab.IPv6())
-	if err != nil {
-		t.Fatal(err)
-	}
-	return h
-}
-
-// kumactlOn runs a command line in the host's namespace.
-func kumactlOn(t *testing.T, h *netlab.Host, line string) (code int, stdout, stderr string) {
-	t.Helper()
-	var out, errs bytes.Buffer
-	if err := h.Do(func() error {
-		code = run(strings.Fields(line), noVariables, strings.NewReader(""), &out, &errs)
-		return nil
-	}); err != nil {
-		t.Fatal(err)
-	}
-	return code, out.String(), errs.String()
-}
-
-func rulesOf(t *testing.T, h *netlab.Host) string {
-	t.Helper()
-	out, err := h.Command(context.WithoutCancel(t.Context()), 0, "sh", "-c",
-		"for f in nft legacy; do iptables-$f-save; ip6tables-$f-save; done 2>/dev/null | grep -v '^#'; ip -o addr show dev lo; cat /proc/net/ip_tables_names").CombinedOutput()
-	if err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
-	return string(out)
-}
-
-func TestInstallTransparentProxy(t *testing.T) {
-	h := proxyHost(t, "kctl-install")
-	before := rulesOf(t, h)
-	const flags = "install transparent-proxy --kuma-dp-user 65534 --redirect-all-dns-traffic --exclude-inbound-ports 22,3000-3010 --exclude-outbound-ports 443 --exclude-outbound-ports 8443"
-	l, err := h.Listen("tcp", "0.0.0.0:15001")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-
-	code, out, errs := kumactlOn(t, h, flags+" --dry-run")
-	for _, want := range []string{
-		"### IPv4 ###", "### IPv6 ###", "--uid-owner 65534", "--dport 3000:3010 -j RETURN", "-p tcp --dport 443 -j RETURN", "-p tcp --dport 8443 -j RETURN", "-I OUTPUT 2",
+	env := map[string]string{"KUMACTL_CONFIG_FILE": "/nowhere/config", "KUMA_TRANSPARENT_PROXY_REDIRECT_OUTBOUND_PORT": "25001"}
+	for _, tc := range []struct {
+		args      string
+		code      int
+		out, errs string
+	}{
+		{"install transparent-proxy --dry-run --kuma-dp-user 65534 --config-file " + file, exitOK, "--to-ports 25006", ""},
+		{"install transparent-proxy --dry-run --kuma-dp-user 65534", exitOK, "--to-ports 25001", ""},
+		{"uninstall transparent-proxy", exitOK, "no transparent proxy rules detected", ""},
+		{"install transparent-proxy --config-file /nowhere/x", exitFailure, "", "Error: read settings: open /nowhere/x: no such file or directory\n"},
+		{"install transparent-proxy --nope", exitUsage, "", "Error: unknown flag: --nope"},
+		{"install transparent-proxy now", exitUsage, "", "Error: unexpected argument \"now\""},
+		{"install control-plane", exitUsage, "", "nothing is installed on Kubernetes"},
+		{"uninstall ebpf", exitUsage, "", "cannot uninstall ebpf"},
 	} {
-		if !strings.Contains(out, want) {
-			t.Errorf("dry run lacks %q (exit %d, %s):\n%s", want, code, errs, out)
-		}
-	}
-	if after := rulesOf(t, h); after != before {
-		t.Errorf("the dry run changed the host:\n%s", after)
-	}
-	for range 2 {
-		if code, out, errs = kumactlOn(t, h, flags); code != 0 || errs != "" || !strings.Contains(out, "set up successfully") {
-			t.Fatalf("install: exit %d, %q, %q", code, out, errs)
-		}
-	}
-	// A destination that nobody has: only redirection makes this a connection.
-	c, err := h.DialAs(t.Context(), 1000, "tcp", "10.77.0.99:9000")
-	if err != nil {
-		t.Fatalf("not redirected: %v", err)
-	}
-	defer c.Close()
-	peer, err := l.Accept()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer peer.Close()
-	if got := netip.MustParseAddrPort(peer.RemoteAddr().String()); got.Port() != uint16(c.LocalAddr().(*net.TCPAddr).Port) {
-		t.Errorf("another connection arrived: %v", got)
-	}
-	code, out, errs = kumactlOn(t, h, "uninstall transparent-proxy --dry-run")
-	if code != 0 || strings.Count(out, "remove IPv6 (nft) nat") < 6 {
-		t.Errorf("uninstall --dry-run: exit %d, %q, %q", code, out, errs)
-	}
-	if code, out, errs = kumactlOn(t, h, "uninstall transparent-proxy"); code != 0 || errs != "" || !strings.Contains(out, "cleaned up") {
-		t.Errorf("uninstall: exit %d, %q, %q", code, out, errs)
-	}
-	if after := rulesOf(t, h); after != before {
-		t.Errorf("the host is not as before:\n%s", after)
-	}
-	if code, out, _ = kumactlOn(t, h, "uninstall transparent-proxy"); code != 0 || !strings.Contains(out, "no transparent proxy rules") {
-		t.Errorf("uninstall of nothing: exit %d, %q", code, out)
-	}
-}
-
-func TestInstallRefusesWrongInput(t *testing.T) {
-	h := proxyHost(t, "kctl-wrong")
-	before := rulesOf(t, h)
-	for _, tc := range []struct{ name, flags, want string }{
-		{"unknown user", "--kuma-dp-user nosuch", "the specified UID or username ('nosuch') does not refer to a valid user on the host"},
-		{"unknown uid", "--kuma-dp-user 4000000000", "('4000000000') does not refer to a valid user"},
-		{"port zero", "--exclude-inbound-ports 22,0", `invalid argument "22,0" for "--exclude-inbound-ports" flag: value '0' is not a valid port (uint16 in the range [1, 65535])`},
-		{"port too high", "--redirect-outbound-port 65536", "value '65536' is not a valid port"},
-		{"not one port", "--redirect-inbound-port 1-2", "value '1-2' is not one port"},
-		{"same ports", "--kuma-dp-user 65534 --redirect-inbound-port 15001", "two different ports"},
-		{"mode", "--ip-family-mode ipv6", "must be one of 'dualstack' or 'ipv4'"},
-		{"both dns flags", "--redirect-dns --redirect-all-dns-traffic", "only one of '--redirect-dns' or '--redirect-all-dns-traffic' should be specified"},
-		{"address", "--exclude-inbound-ips foo", "invalid IP address: 'foo'. Expected format: <ip> or <ip>/<cidr>"},
-		{"uids", "--exclude-outbound-ports-for-uids 1,2", "invalid UID entry: '1,2'. It should either be a single item or a range"},
-		{"vnet", "--vnet foo", "invalid virtual network definition: foo"},
-		{"unknown flag", "--ebpf-enabled", "unknown flag: --ebpf-enabled"},
-		{"argument", "now", "now"},
-	} {
-		t.Run(tc.name, func(t *testing.T) {
-			code, _, errs := kumactlOn(t, h, "install transparent-proxy "+tc.flags)
-			if code == 0 || !strings.Contains(errs, tc.want) || strings.Count(errs, "\n") != 1 {
-				t.Errorf("exit %d, %q, want one line with %q", code, errs, tc.want)
+		t.Run(tc.args, func(t *testing.T) {
+			var out, errs bytes.Buffer
+			code := 0
+			if err := h.Do(func() error {
+				code = run(strings.Fields(tc.args), func(name string) (string, bool) { v, ok := env[name]; return v, ok }, strings.NewReader(""), &out, &errs)
+				return nil
+			}); err != nil {
+				t.Fatal(err)
+			}
+			if code != tc.code || !strings.Contains(out.String(), tc.out) || !strings.Contains(errs.String(), tc.errs) || tc.errs == "" && errs.Len() > 0 {
+				t.Errorf("exit %d, %q, %q", code, &out, &errs)
 			}
 		})
-	}
-	if after := rulesOf(t, h); after != before {
-		t.Errorf("something was installed:\n%s", after)
-	}
-}
-
-// TestInstallFlags looks at what each remaining flag does to the rules.
-func TestInstallFlags(t *testing.T) {
-	h := proxyHost(t, "kctl-flags")
-	for _, tc := range []struct{ name, flags, has, hasNot string }{
-		{"ipv4", "--ip-family-mode ipv4", "### IPv4 ###", "### IPv6 ###"},
-		{"ports", "--redirect-inbound-port 25006 --redirect-outbound-port 25001 --redirect-all-dns-traffic --redirect-dns-port 15054", "--to-ports 15054", "15006"},
-		{"no inbound", "--redirect-inbound=false", "-p tcp -j RETURN", "-A KUMA_MESH_INBOUND -p tcp -j KUMA_MESH_INBOUND_REDIRECT"},
-		{"zones", "--redirect-all-dns-traffic", "-j CT --zone 2", "\x00"},
-		{"no zones", "--redirect-all-dns-traffic --skip-dns-conntrack-zone-split", "--to-ports 15053", "* raw"},
-		{"vnet", "--ip-family-mode ipv4 --vnet docker0:172.17.0.0/16 --vnet br+:172.18.0.0/16", "-i br+ -p tcp -j REDIRECT", "-A PREROUTING"},
-		{"uids", "--exclude-outbound-ports-for-uids tcp:22,3000-5000:106-108", "--dport 22,3000:5000 -m owner --uid-owner 106:108 -j RETURN", "\x00"},
-		{"ips", "--exclude-inbound-ips 10.0.0.1,fe80::1 --exclude-outbound-ips 172.16.0.0/16", "-d 172.16.0.0/16 -j RETURN", "\x00"},
-		{"insert", "--redirect-inbound-insert-instead-of-append --redirect-outbound-insert-instead-of-append", "-I OUTPUT 1", "-A OUTPUT"},
-		{"invalid", "--drop-invalid-packets", "* mangle", "\x00"},
-		{"logs", "--iptables-logs", "-j LOG --log-prefix PREROUTING: --log-level 7", "\x00"},
-		{"verbose", "--verbose", "--new-chain KUMA_MESH_INBOUND", "-N "},
-		{"user by name", "--kuma-dp-user nobody", "--uid-owner 65534", "\x00"},
-	} {
-		t.Run(tc.name, func(t *testing.T) {
-			code, out, errs := kumactlOn(t, h, "install transparent-proxy --dry-run --kuma-dp-user 65534 --wait 1 "+tc.flags)
-			if code != 0 || !strings.Contains(out, tc.has) || strings.Contains(out, tc.hasNot) {
-				t.Errorf("exit %d, %q, want %q and not %q in\n%s", code, errs, tc.has, tc.hasNot, out)
-			}
-		})
-	}
-}
-
-// TestRedirectDNSTakesServersOfResolvConf runs the real command in the namespace, where /etc/resolv.conf is the host's.
-func TestRedirectDNSTakesServersOfResolvConf(t *testing.T) {
-	h := proxyHost(t, "kctl-dns")
-	if err := h.SetResolvConf("nameserver 10.9.9.9\n"); err != nil {
-		t.Fatal(err)
-	}
-	bin := filepath.Join(t.TempDir(), "kumactl")
-	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", bin, ".").CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
-	cmd := h.Command(t.Context(), 0, bin, "install", "transparent-proxy", "--kuma-dp-user", "nobody", "--redirect-dns", "--dry-run")
-	var errs bytes.Buffer
-	cmd.Stderr = &errs
-	out, err := cmd.Output()
-	if err != nil || !strings.Contains(string(out), "-d 10.9.9.9 -p udp --dport 53 -j REDIRECT --to-ports 15053") {
-		t.Errorf("%v: %s\n%s", err, &errs, out)
-	}
-	if !strings.Contains(errs.String(), "no IPv6 DNS server") {
-		t.Errorf("no warning about IPv6: %s", &errs)
-	}
-}
-
-func TestInstallRefusesWithoutRoot(t *testing.T) {
-	if os.Getenv(notRootEnv) != "" {
-		os.Exit(run([]string{"install", "transparent-proxy"}, noVariables, strings.NewReader(""), os.Stdout, os.Stderr))
-	}
-	netlab.RequireRoot(t)
-	// A user namespace without a map makes the process nobody, yet it can still read the test's binary.
-	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestInstallRefusesWithoutRoot$")
-	cmd.Env = append(os.Environ(), notRootEnv+"=1")
-	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWUSER}
-	out, err := cmd.CombinedOutput()
-	if err == nil || !strings.Contains(string(out), "you need to have root privileges to run this command") {
-		t.Errorf("got %v, %s", err, out)
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/kuma-dp/kuma-dp/cmd/kumactl/client"
+	"github.com/kuma-dp/kuma-dp/internal/command"
 )
 
 // Values of --dry-run.
@@ -146,7 +147,7 @@ func (p *preview) print(out *printer, explain bool) {
 		}
 		out.line("%s", line)
 		for _, w := range r.Warnings {
-			out.line("  warning: %s", oneLine(w))
+			out.line("  warning: %s", command.OneLine(w))
 		}
 		for _, o := range r.Shadows {
 			out.line("  overrides %s", o)
@@ -193,10 +194,10 @@ func (p *previewProxy) print(out *printer, explain bool) {
 	}
 	out.line("%s, %s of Envoy", line, counted(len(resources), "resource", "resources"))
 	for _, w := range p.Warnings {
-		out.line("    warning: %s", oneLine(w))
+		out.line("    warning: %s", command.OneLine(w))
 	}
 	if p.Error != "" {
-		out.line("    it would keep what it has: %s", oneLine(p.Error))
+		out.line("    it would keep what it has: %s", command.OneLine(p.Error))
 	}
 	if !explain {
 		return

@@ -48,19 +48,14 @@ func run(args []string, lookup func(string) (string, bool), stdin io.Reader, std
 	if err == nil {
 		return exitOK
 	}
-	fmt.Fprintln(stderr, "Error:", oneLine(err.Error()))
+	fmt.Fprintln(stderr, "Error:", command.OneLine(err.Error()))
 	_, wrong := errors.AsType[*usageError](err)
-	// The second is cobra's own, for commands that refuse arguments with its validators.
-	if wrong || strings.HasPrefix(err.Error(), "unknown command ") {
+	// The last is cobra's own, for commands that refuse arguments with its validators.
+	if wrong || errors.Is(err, command.ErrUsage) || strings.HasPrefix(err.Error(), "unknown command ") {
 		return exitUsage
 	}
 	return exitFailure
 }
-
-// oneLine keeps a message that holds a file's or a server's text on one line.
-func oneLine(s string) string { return strings.Join(strings.FieldsFunc(s, isNewline), "; ") }
-
-func isNewline(r rune) bool { return r == '\n' || r == '\r' }
 
 // usageError is a command line that is wrong by itself.
 type usageError struct{ text string }
@@ -100,7 +95,7 @@ func group(use, short string, commands ...*cobra.Command) *cobra.Command {
 func newRootCommand(a *app) *cobra.Command {
 	root := group("kumactl", "Manage a service mesh",
 		newApplyCommand(a), newGetCommand(a), newDeleteCommand(a), newInspectCommand(a), newExportCommand(a),
-		newGenerateCommand(a), newInstallCommand(a.stdout, a.stderr), newUninstallCommand(a.stdout, a.stderr),
+		newGenerateCommand(a), newInstallCommand(a), newUninstallCommand(a),
 		newConfigCommand(a), newVersionCommand(a))
 	root.Long = "Manage a service mesh: its resources, tokens and the redirection of this host's traffic.\n\n" +
 		"Every global flag can also be given as a variable: KUMACTL_ and its name in capitals with _ for -, such as\n" +

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/kuma-dp/kuma-dp/cmd/kumactl/client"
+	"github.com/kuma-dp/kuma-dp/internal/command"
 )
 
 // The answers of `_status`, which only our control plane has.
@@ -99,7 +100,7 @@ func (a *app) printStatus(title string, body []byte) error {
 		p.line(0, "")
 	}
 	for _, w := range s.Warnings {
-		p.line(0, "warning: %s", oneLine(w.Message))
+		p.line(0, "warning: %s", command.OneLine(w.Message))
 	}
 	return p.err
 }
@@ -161,10 +162,10 @@ func (a *app) printPolicyStatus(body []byte) error {
 		p.line(0, "")
 	}
 	for _, w := range s.Warnings {
-		p.line(1, "on %d of %s, such as %s: %s", w.Dataplanes, counted(s.Connected, "connected proxy", "connected proxies"), w.First, oneLine(w.Message))
+		p.line(1, "on %d of %s, such as %s: %s", w.Dataplanes, counted(s.Connected, "connected proxy", "connected proxies"), w.First, command.OneLine(w.Message))
 	}
 	for _, text := range s.Advice {
-		p.line(1, "%s", oneLine(text))
+		p.line(1, "%s", command.OneLine(text))
 	}
 	return p.err
 }

@@ -5,6 +5,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/kuma-dp/kuma-dp/internal/command"
 	"github.com/kuma-dp/kuma-dp/internal/version"
 )
 
@@ -28,7 +29,7 @@ func newVersionCommand(a *app) *cobra.Command {
 			// A control plane that is away is worth a line, but the question about kumactl has been answered.
 			index, err := c.Index(cmd.Context())
 			if err != nil {
-				fmt.Fprintln(a.stderr, "Warning:", oneLine(err.Error()))
+				fmt.Fprintln(a.stderr, "Warning:", command.OneLine(err.Error()))
 				return nil
 			}
 			_, err = fmt.Fprintf(a.stdout, "Server: %s %s\n", index.Product, index.Version)

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -64,7 +65,7 @@ func Execute(root *cobra.Command, args []string, s Streams, code func(error) int
 	if err == nil {
 		return 0
 	}
-	fmt.Fprintf(s.Err, "Error: %v\n", err)
+	fmt.Fprintln(s.Err, "Error:", OneLine(err.Error()))
 	if errors.Is(err, ErrUsage) {
 		return ExitUsage
 	}
@@ -72,6 +73,11 @@ func Execute(root *cobra.Command, args []string, s Streams, code func(error) int
 		return c
 	}
 	return ExitStart
+}
+
+// OneLine keeps a message that holds several errors, or the text of a file or a server, on one line.
+func OneLine(s string) string {
+	return strings.Join(strings.FieldsFunc(s, func(r rune) bool { return r == '\n' || r == '\r' }), "; ")
 }
 
 // NoArgs is cobra.NoArgs as an error of usage.

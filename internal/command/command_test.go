@@ -23,7 +23,7 @@ func TestExecute(t *testing.T) {
 		{[]string{"version", "x"}, ExitUsage, "", "Error: unexpected argument \"x\": see --help of prog version\n"},
 		{[]string{"nope"}, ExitUsage, "", "Error: unknown command \"nope\": see --help of prog\n"},
 		{[]string{"version", "--nope"}, ExitUsage, "", "Error: unknown flag: --nope: see --help of prog version\n"},
-		{[]string{"fail"}, ExitStart, "", "Error: it failed\n"},
+		{[]string{"fail"}, ExitStart, "", "Error: it failed; in two; ways\n"},
 		{[]string{"fail", "--special"}, 7, "", "Error: it failed: special\n"},
 	} {
 		t.Run(strings.Join(tt.args, " "), func(t *testing.T) {
@@ -33,7 +33,7 @@ func TestExecute(t *testing.T) {
 				if flag {
 					return fmt.Errorf("it failed: %w", special)
 				}
-				return errors.New("it failed")
+				return errors.Join(errors.New("it failed"), nil, errors.New("in two\r\nways"))
 			}}
 			fail.Flags().BoolVar(&flag, "special", false, "")
 			root := Root("prog", "Short", "Does things.", Version(&out), fail)
