@@ -25,6 +25,8 @@ type ToRules struct {
 	tagged  map[string]madeTagged
 	// pairs are the merged confs of two items each, while rules are made: most services have the same two in both lists.
 	pairs map[[2]any][]any
+	// confs is room for those of one rule.
+	confs []any
 }
 
 // Build returns what the matched policies of one kind, as Matched returns them, mean for dp. It is BuildTo and BuildFrom
@@ -52,7 +54,7 @@ func BuildTo(kind Kind, matched []*Match, resolver Resolver) (*ToRules, error) {
 // same. Without byTags it leaves out the rules for outbounds made from tags, for which nobody asks in mode Exclusive.
 func BuildToAfter(earlier *ToRules, kind Kind, matched []*Match, resolver Resolver, byTags bool) (*ToRules, error) {
 	out := &ToRules{entries: make([]*entry, len(matched)), pairs: map[[2]any][]any{}}
-	defer func() { out.pairs = nil }()
+	defer func() { out.pairs, out.confs = nil, nil }()
 	if earlier == nil {
 		earlier = &ToRules{}
 	}

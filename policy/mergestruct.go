@@ -34,14 +34,42 @@ func mergeStructs(kind Kind, confs []any) (any, bool) {
 	if m == nil || reflect.TypeOf(out) != t {
 		return nil, false
 	}
-	for _, c := range confs {
+	dst := reflect.ValueOf(out).Elem()
+	for i, c := range confs {
 		v := reflect.ValueOf(c)
-		if v.Type() != t || v.IsNil() {
+		switch {
+		case v.Type() != t || v.IsNil():
 			return nil, false
+		case i == 0 && !joinsLists(t.Elem()): // which drops empty ones
+			dst.Set(v.Elem()) // what it points to is replaced, never changed
+		default:
+			m(dst, v.Elem())
 		}
-		m(reflect.ValueOf(out).Elem(), v.Elem())
 	}
 	return out, true
+}
+
+// joining remembers the types that joinsLists was asked about.
+var joining sync.Map // reflect.Type → bool
+
+// joinsLists tells whether lists of a type, which compileStruct knows, are joined.
+func joinsLists(t reflect.Type) bool {
+	for t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	if t.Kind() != reflect.Struct {
+		return false
+	}
+	if known, ok := joining.Load(t); ok {
+		return known.(bool)
+	}
+	joins := false
+	for i := range t.NumField() {
+		f := t.Field(i)
+		joins = joins || strings.HasPrefix(f.Tag.Get("json"), appendPrefix) || joinsLists(f.Type)
+	}
+	joining.Store(t, joins)
+	return joins
 }
 
 var (

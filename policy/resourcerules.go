@@ -3,6 +3,7 @@ package policy
 import (
 	"cmp"
 	"slices"
+	"sort"
 
 	"github.com/kuma-dp/kuma-dp/resource"
 )
@@ -10,8 +11,11 @@ import (
 // maxPatched bounds the policies that may differ from earlier rules for these to be patched rather than made anew.
 const maxPatched = 16
 
-// addResources is contract policies.md §4.6 step 2. Rules are in the order of comparePlace.
+// addResources is contract policies.md §4.6 step 2. Rules are in the order of comparePlaces.
 func (r *ToRules) addResources(kind Kind, earlier *ToRules) error {
+	if swapped := r.swapItems(earlier); swapped != nil {
+		return r.swapRules(kind, earlier, swapped)
+	}
 	if changed, ok := r.patchItems(earlier); ok {
 		done, err := r.patchRules(kind, earlier, changed)
 		if done || err != nil {
@@ -85,7 +89,7 @@ func (r *ToRules) patchRules(kind Kind, earlier *ToRules, changed []place) (done
 	r.ToResources = append(make([]ResourceRule, 0, len(earlier.ToResources)+len(stale)), earlier.ToResources...)
 	for key, all := range whole {
 		// The rules of a service stand together.
-		first, _ := slices.BinarySearchFunc(r.ToResources, place{key: key}, comparePlace)
+		first, _ := findPlace(r.ToResources, place{key: key})
 		end := first
 		for end < len(r.ToResources) && r.ToResources[end].Target == key {
 			if all {
@@ -119,7 +123,7 @@ func (r *ToRules) patchRules(kind Kind, earlier *ToRules, changed []place) (done
 		if err != nil {
 			return false, err
 		}
-		at, _ := slices.BinarySearchFunc(r.ToResources, p, comparePlace)
+		at, _ := findPlace(r.ToResources, p)
 		r.ToResources = slices.Insert(r.ToResources, at, rule)
 	}
 	return true, nil
@@ -165,21 +169,34 @@ func (r *ToRules) allRules(kind Kind) error {
 
 // rule makes the rule of a place from the items at the given positions.
 func (r *ToRules) rule(kind Kind, p place, positions []int) (ResourceRule, error) {
-	rule := ResourceRule{Target: p.key, Section: p.section, Origin: make([]RuleOrigin, len(positions))}
-	confs := make([]any, len(positions))
+	rule := ResourceRule{
+		Target: p.key, Section: p.section, Origin: make([]RuleOrigin, len(positions)), items: make([]*toItem, len(positions)),
+	}
 	for i, pos := range positions {
 		item := r.items[pos]
-		confs[i], rule.Origin[i] = item.conf, RuleOrigin{Policy: item.policy, Index: item.index}
+		rule.items[i], rule.Origin[i] = item, RuleOrigin{Policy: item.policy, Index: item.index}
 	}
-	if len(confs) == 2 {
-		if known := r.pairs[[2]any{confs[0], confs[1]}]; known != nil {
+	return rule, r.merge(kind, &rule)
+}
+
+// merge sets the conf of a rule to what its items say together.
+func (r *ToRules) merge(kind Kind, rule *ResourceRule) (err error) {
+	if len(rule.items) == 1 {
+		rule.Conf, err = merge(kind, []any{rule.items[0].conf})
+		return err
+	}
+	r.confs = r.confs[:0]
+	for _, item := range rule.items {
+		r.confs = append(r.confs, item.conf)
+	}
+	if len(r.confs) == 2 {
+		if known := r.pairs[[2]any{r.confs[0], r.confs[1]}]; known != nil {
 			rule.Conf = known
-			return rule, nil
+			return nil
 		}
 	}
-	var err error
-	rule.Conf, err = merge(kind, confs)
-	return rule, err
+	rule.Conf, err = merge(kind, r.confs)
+	return err
 }
 
 // covers tells whether what is said of p holds for target too.
@@ -198,6 +215,8 @@ func comparePlaces(a, b place) int {
 	return cmp.Or(cmp.Compare(a.key.Name, b.key.Name), cmp.Compare(a.key.Kind, b.key.Kind), cmp.Compare(a.section, b.section))
 }
 
-func comparePlace(rule ResourceRule, p place) int {
-	return comparePlaces(place{rule.Target, rule.Section}, p)
+// findPlace finds the rule of a place among sorted ones, or where it would be.
+func findPlace(rules []ResourceRule, p place) (at int, found bool) {
+	at = sort.Search(len(rules), func(i int) bool { return comparePlaces(place{rules[i].Target, rules[i].Section}, p) >= 0 })
+	return at, at < len(rules) && rules[at].Target == p.key && rules[at].Section == p.section
 }

@@ -97,6 +97,9 @@ type ResourceRule struct {
 	// Conf has one element but for kinds that group by hostname.
 	Conf   []any
 	Origin []RuleOrigin
+
+	// items are what Conf was merged from.
+	items []*toItem
 }
 
 // RuleOrigin names the policy and the index of the `to` item that a rule came from.
@@ -160,7 +163,7 @@ func (r *Rules) RuleForService(service resource.Key, section string) *ResourceRu
 		for _, p := range []place{
 			{service, section}, {key: service}, {key: resource.Key{Kind: resource.KindMesh, Name: service.Mesh}},
 		} {
-			if i, ok := slices.BinarySearchFunc(r.ToResources, p, comparePlace); ok {
+			if i, ok := findPlace(r.ToResources, p); ok {
 				return &r.ToResources[i]
 			}
 		}

@@ -80,6 +80,9 @@ func NewSet(kind Kind, policies, routes []*resource.Resource, earlier *Set) *Set
 			fresh = append(fresh, newEntry(e.policy, e.spec, routes))
 		}
 	}
+	if earlier != nil && len(fresh)+len(gone) == 0 {
+		return earlier // the routes are others, but mean the same to all
+	}
 	slices.SortStableFunc(fresh, func(a, b *entry) int { return a.rank.compare(b.rank) })
 	s.entries = make([]*entry, 0, len(policies))
 	for _, e := range kept {

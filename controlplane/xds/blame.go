@@ -39,7 +39,7 @@ type blame struct {
 	// only is the kind whose policies are looked for, "" for any.
 	only resource.Kind
 	// now is what is made with all policies.
-	now made
+	now attempt
 	// open are the refusals that no policy which patches has a hand in; failed says the same of the failure.
 	open   []*Refusal
 	failed bool
@@ -47,8 +47,8 @@ type blame struct {
 	broken map[*Refusal]bool
 }
 
-// made is a configuration, or why there is none.
-type made struct {
+// attempt is a configuration, or why there is none.
+type attempt struct {
 	rules    map[resource.Kind]*policy.Rules
 	snap     *Snapshot // nil when err is not
 	err      error
@@ -129,7 +129,7 @@ func (b *blame) kind(kind resource.Kind, rules *policy.Rules) (involved []*Refus
 		return involved, cured
 	}
 	var all []*resource.Resource
-	without := map[*resource.Resource]made{}
+	without := map[*resource.Resource]attempt{}
 	for _, m := range rules.Policies {
 		all = append(all, m.Policy)
 		if without[m.Policy] = none; len(rules.Policies) > 1 {
@@ -137,7 +137,7 @@ func (b *blame) kind(kind resource.Kind, rules *policy.Rules) (involved []*Refus
 		}
 	}
 	// Where each does what another does too, all are named.
-	culprits := func(guilty func(made) bool) []*resource.Resource {
+	culprits := func(guilty func(attempt) bool) []*resource.Resource {
 		found := slices.DeleteFunc(slices.Clone(all), func(p *resource.Resource) bool { return !guilty(without[p]) })
 		if len(found) == 0 {
 			return all
@@ -145,20 +145,20 @@ func (b *blame) kind(kind resource.Kind, rules *policy.Rules) (involved []*Refus
 		return found
 	}
 	for _, r := range involved {
-		r.Policies = append(r.Policies, culprits(func(one made) bool { return b.guilty(r, one) })...)
+		r.Policies = append(r.Policies, culprits(func(one attempt) bool { return b.guilty(r, one) })...)
 	}
 	for _, w := range warnings {
-		w.Policies = culprits(func(one made) bool { return !slices.Contains(one.warnings, w.Text) })
+		w.Policies = culprits(func(one attempt) bool { return !slices.Contains(one.warnings, w.Text) })
 	}
 	if cured {
-		b.status.Suspects = append(b.status.Suspects, culprits(func(one made) bool { return one.err == nil })...)
+		b.status.Suspects = append(b.status.Suspects, culprits(func(one attempt) bool { return one.err == nil })...)
 	}
 	return involved, cured
 }
 
 // guilty tells whether policies have a hand in a refusal, by what is made without them: another resource, and where it is
 // known what is wrong with it, one that is right.
-func (b *blame) guilty(r *Refusal, without made) bool {
+func (b *blame) guilty(r *Refusal, without attempt) bool {
 	return r.shaped(b.now.snap, without.snap) && (!b.broken[r] || !r.broken(without.snap))
 }
 
@@ -185,10 +185,10 @@ func withoutPolicy(m *topology.Mesh, kind resource.Kind, p *resource.Resource) *
 	return &next
 }
 
-func (b *blame) make(m *topology.Mesh) made { return b.s.remake(b.book, b.world, m, b.dp, b.meta) }
+func (b *blame) make(m *topology.Mesh) attempt { return b.s.remake(b.book, b.world, m, b.dp, b.meta) }
 
 // remake makes what the server makes for a connected proxy, but for secrets.
-func (s *Server) remake(book *rulebook, w *topology.World, m *topology.Mesh, dp *topology.Dataplane, meta Meta) (out made) {
+func (s *Server) remake(book *rulebook, w *topology.World, m *topology.Mesh, dp *topology.Dataplane, meta Meta) (out attempt) {
 	// Rules that are too many to enumerate are missing before and after.
 	out.rules, _ = book.rules(w, m, dp, false)
 	in := inspected(m, dp, s.cfg.Zone, out.rules)

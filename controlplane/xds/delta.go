@@ -34,6 +34,8 @@ type deltaSub struct {
 	// silent is set until the first response: a peer that asked for everything must hear even that there is nothing, and one
 	// that comes back with all of it that nothing changed, or it could not tell a served stream from a dead one.
 	silent bool
+	// told is the set that the peer knows all of, as far as it subscribes; nil when it must be compared.
+	told *set
 }
 
 func (*delta) fresh(r *discoveryv3.DeltaDiscoveryRequest) bool {
@@ -59,6 +61,9 @@ func (p *delta) request(r *discoveryv3.DeltaDiscoveryRequest) {
 		sub.wildcard = len(r.ResourceNamesSubscribe) == 0
 		p.subs[r.TypeUrl] = sub
 		p.sub.Requested(r.TypeUrl, !p.fresh(r))
+	}
+	if len(r.ResourceNamesSubscribe)+len(r.ResourceNamesUnsubscribe) > 0 {
+		sub.told = nil
 	}
 	for _, n := range r.ResourceNamesSubscribe {
 		if n == "*" {
@@ -90,6 +95,9 @@ func (p *delta) push(snap *Snapshot) error {
 			continue
 		}
 		set := snap.get(typeURL)
+		if sub.told == set && !sub.silent {
+			continue
+		}
 		changed, removed := sub.diff(set)
 		if typeURL == TypeCluster {
 			late, removed = removed, nil
@@ -98,6 +106,7 @@ func (p *delta) push(snap *Snapshot) error {
 		if err := p.respond(typeURL, set, changed, removed, sub.silent && sub.wildcard); err != nil {
 			return err
 		}
+		sub.told = set
 	}
 	if len(late) > 0 {
 		return p.respond(TypeCluster, snap.get(TypeCluster), nil, late, false)
@@ -113,7 +122,7 @@ func (p *delta) resendEndpoints(clusters []string) {
 	if sub := p.subs[TypeEndpoint]; sub != nil {
 		for _, c := range clusters {
 			if sub.known[c] != "" {
-				sub.known[c] = outdated
+				sub.known[c], sub.told = outdated, nil
 			}
 		}
 	}

@@ -6,27 +6,30 @@ import (
 	tcpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/tcp_proxy/v3"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
-	"github.com/kuma-dp/kuma-dp/controlplane/topology"
 	"github.com/kuma-dp/kuma-dp/policy/effect"
 )
 
 const directAccess = "direct_access"
 
 // directAccess adds a listener for every instance that the proxy may reach by its own address, and the cluster that
-// connects there (contract effects-security.md §1.5). It returns whether that speaks TLS.
-func (w *work) directAccess(outbounds []topology.Outbound, legacy []topology.LegacyOutbound) (bool, error) {
+// connects there (contract effects-security.md §1.5).
+func (w *work) directAccess() error {
 	if !w.env.Transparent {
-		return false, nil
+		return nil
+	}
+	endpoints := w.in.Mesh.DirectEndpoints(w.in.Dataplane)
+	if len(endpoints) == 0 {
+		return nil
 	}
 	taken := map[string]bool{} // an outbound on the same address wins
-	for _, o := range outbounds {
+	for _, o := range w.made.outbounds {
 		taken[effect.HostPort(o.VIP, o.ListenPort)] = true
 	}
-	for _, o := range legacy {
+	for _, o := range w.made.legacy {
 		taken[effect.HostPort(o.Address, o.Port)] = true
 	}
 	found := false
-	for _, e := range w.in.Mesh.DirectEndpoints(w.in.Dataplane) {
+	for _, e := range endpoints {
 		place := e.String()
 		if taken[place] {
 			continue
@@ -43,16 +46,14 @@ func (w *work) directAccess(outbounds []topology.Outbound, legacy []topology.Leg
 			}}}}},
 		}
 		w.proxy.Direct = append(w.proxy.Direct, l)
-		w.finish = append(w.finish, func() error { return w.b.addListener(effect.OriginDirectAccess, l) })
 	}
 	if !found {
-		return false, nil
+		return nil
 	}
 	c := effect.NewCluster(directAccess)
 	c.SetOriginalDst()
-	secured := w.env.MTLSMode != ""
-	if secured {
-		c.TLS = effect.UpstreamTLS(w.env.Mesh, "", nil)
+	if w.env.MTLSMode != "" {
+		c.TLS, w.secured = effect.UpstreamTLS(w.env.Mesh, "", nil), true
 	}
-	return secured, w.b.addCluster(effect.OriginDirectAccess, c)
+	return w.b.addCluster(effect.OriginDirectAccess, c)
 }

@@ -25,6 +25,18 @@ type endpointKey struct {
 	arranged    string
 }
 
+// backendRef is a port of a service, or a kuma.io/service, whose endpoints a cluster has.
+type backendRef struct {
+	destination string
+	service     resource.Key
+	port        uint32
+	// tags are those of a destination by tags, which has no service; nil otherwise.
+	tags map[string]string
+	// arranged tells apart what arrange does, which is nil when endpoints stay as they are.
+	arranged string
+	arrange  func(*endpointv3.ClusterLoadAssignment)
+}
+
 // loadAssignment makes the endpoints of one port (contract effects-routing.md §2.5); service is nil when it is gone.
 func (g *Generator) loadAssignment(service *topology.Service, ref backendRef) (*Resource, error) {
 	key := endpointKey{service: service, destination: ref.destination, port: ref.port, arranged: ref.arranged}

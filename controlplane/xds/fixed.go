@@ -45,56 +45,64 @@ func (w *work) passthrough(net *resource.Networking) error {
 			return err
 		}
 		key := fixedKey{corev3.TrafficDirection_OUTBOUND, tp.RedirectPortOutbound, ipv6, open}
-		if !w.passing {
+		switch {
+		case !w.passing:
 			if err := w.catch(key); err != nil {
 				return err
 			}
-			continue
+		case !w.earlier.samePassing:
+			w.proxy.Passthrough = append(w.proxy.Passthrough, effect.NewPassthrough(key.direction, key.ipv6, key.port, key.open))
 		}
-		p := effect.NewPassthrough(key.direction, key.ipv6, key.port, key.open)
-		w.proxy.Passthrough = append(w.proxy.Passthrough, p)
-		w.finish = append(w.finish, func() error { return addPassthrough(w.b, p) })
 	}
 	return nil
 }
 
-// catch adds a listener that no policy of the proxy changes, with its cluster.
+// catch adds a listener that no policy of the proxy changes but those that patch, with its cluster.
 func (w *work) catch(key fixedKey) error {
-	if w.whole {
-		return addPassthrough(w.b, effect.NewPassthrough(key.direction, key.ipv6, key.port, key.open))
-	}
-	part, err := w.g.fixed.get(key, func() (*fixedPart, error) {
+	known, err := w.g.fixed.get(key, func() (*fixedPart, error) {
 		p := effect.NewPassthrough(key.direction, key.ipv6, key.port, key.open)
-		l, err := p.Listener.Build()
-		if err != nil {
-			return nil, err
+		out, err := &fixedPart{}, error(nil)
+		if out.listener, err = w.b.listener(p.Listener); err == nil && p.Cluster != nil {
+			out.cluster, err = w.b.cluster(p.Cluster)
 		}
-		out := &fixedPart{}
-		if out.listener, err = newResource(l.Name, l); err != nil || p.Cluster == nil {
-			return out, err
-		}
-		c, err := p.Cluster.Build()
-		if err != nil {
-			return nil, err
-		}
-		out.cluster, err = newResource(c.Name, c)
 		return out, err
 	})
 	if err != nil {
 		return err
 	}
-	w.b.add(TypeListener, part.listener)
-	if part.cluster != nil {
-		w.b.add(TypeCluster, part.cluster)
+	w.b.parts = append(w.b.parts, part{effect.OriginTransparent, TypeListener, known.listener})
+	if known.cluster != nil {
+		w.b.parts = append(w.b.parts, part{effect.OriginTransparent, TypeCluster, known.cluster})
 	}
 	return nil
 }
 
-func addPassthrough(b *builder, p *effect.Passthrough) error {
-	if err := b.addListener(effect.OriginTransparent, p.Listener); err != nil || p.Cluster == nil {
-		return err
+// passed finishes what policies wanted to see of it.
+func (w *work) passed() error {
+	if w.earlier.samePassing {
+		w.made.passing = w.earlier.passing
+	} else {
+		from := len(w.b.parts)
+		for _, p := range w.proxy.Passthrough {
+			if err := w.b.addListener(effect.OriginTransparent, p.Listener); err != nil {
+				return err
+			}
+			if p.Cluster != nil {
+				if err := w.b.addCluster(effect.OriginTransparent, p.Cluster); err != nil {
+					return err
+				}
+			}
+		}
+		w.made.passing = slices.Clone(w.b.parts[from:])
+		w.b.parts = w.b.parts[:from]
 	}
-	return b.addCluster(effect.OriginTransparent, p.Cluster)
+	w.b.parts = append(w.b.parts, w.made.passing...)
+	return nil
+}
+
+// passthroughClusters are the names of all clusters that go where the client wanted to go.
+func passthroughClusters() []string {
+	return []string{"inbound:passthrough:ipv4", "inbound:passthrough:ipv6", "outbound:passthrough:ipv4", "outbound:passthrough:ipv6"}
 }
 
 func staticCluster(name, address string, port uint32) *effect.Cluster {

@@ -1,9 +1,8 @@
 package xds
 
 import (
-	"cmp"
 	"fmt"
-	"slices"
+	"maps"
 
 	"github.com/kuma-dp/kuma-dp/controlplane/topology"
 	"github.com/kuma-dp/kuma-dp/policy"
@@ -28,6 +27,9 @@ type Input struct {
 	Identity *KeyPair
 	// Admin secures the remote side of Envoy's admin interface; nil leaves only /ready reachable from elsewhere.
 	Admin *AdminTLS
+	// Before is an earlier snapshot of the proxy, from which is taken what did not change: the result is the same without it.
+	// It may be nil.
+	Before *Snapshot
 }
 
 // KeyPair is a certificate chain and its private key, PEM.
@@ -54,7 +56,7 @@ type Generator struct {
 	// See memo.go.
 	targets     *partCache[portKey, *effect.Target]
 	listenersOf *partCache[listenerKey, *Resource]
-	clustersOf  *partCache[clusterKey, knownCluster]
+	clustersOf  *partCache[clusterKey, *use]
 	routings    *partCache[routingKey, *knownRouting]
 }
 
@@ -83,7 +85,7 @@ func NewGenerator(effects []effect.Kind) *Generator {
 
 		targets:     newPartCache[portKey, *effect.Target](maxEndpointParts),
 		listenersOf: newPartCache[listenerKey, *Resource](maxOutboundParts),
-		clustersOf:  newPartCache[clusterKey, knownCluster](maxClusterParts),
+		clustersOf:  newPartCache[clusterKey, *use](maxClusterParts),
 		routings:    newPartCache[routingKey, *knownRouting](maxClusterParts),
 	}
 }
@@ -99,75 +101,57 @@ func (g *Generator) Generate(in Input) (*Snapshot, error) {
 }
 
 func (g *Generator) generate(in Input) (*Snapshot, error) {
-	b := &builder{}
 	net := in.Dataplane.Spec.Networking
+	b := &builder{}
 	if net == nil {
-		return b.snapshot(), nil
+		return b.snapshot(nil), nil
 	}
 	if net.Gateway != nil && net.Gateway.Type == resource.GatewayBuiltin {
 		if err := addGatewayRuntime(b); err != nil {
 			return nil, err
 		}
-		return b.snapshot(), nil
+		return b.snapshot(nil), nil
 	}
 	env := effect.NewEnv(in.Mesh.Resource, in.Dataplane.Resource, in.Zone)
 	env.IPv6, env.WorkDir, env.MetricsCert, env.MetricsKey = in.Meta.IPv6, in.Meta.WorkDir, in.Meta.MetricsCert, in.Meta.MetricsKey
 	w := newWork(g, b, &in, env)
-	outbounds, legacy := in.Mesh.Outbounds(in.Dataplane), in.Mesh.LegacyOutbounds(in.Dataplane)
-	b.expected = len(outbounds) + len(legacy)
-	b.backends = make([]backendRef, 0, b.expected)
-	if err := addAdmin(b, env, in.Meta, in.Admin); err != nil {
+	if err := w.run(net); err != nil {
 		return nil, err
 	}
-	if err := w.passthrough(net); err != nil {
-		return nil, err
-	}
-	direct, err := w.directAccess(outbounds, legacy)
-	if err != nil {
-		return nil, err
-	}
-	names := hostnames(outbounds)
-	addLegacyNames(names, legacy, cmp.Or(in.Domain, DefaultDomain))
-	if err := addProbes(b, env, in.Meta, in.Dataplane.Spec); err != nil {
-		return nil, err
-	}
-	if err := addDNS(b, in.Meta, net, names); err != nil {
-		return nil, err
-	}
-	secured, err := w.run(net.Inbound, outbounds, legacy)
-	if err != nil {
-		return nil, err
-	}
-	b.warnings = slices.Concat(w.proxy.Warnings(), b.warnings)
-	if secured || direct {
+	if w.secured {
 		if err := addSecrets(b, env.Mesh, in.TrustBundle, in.Identity); err != nil {
 			return nil, err
 		}
 	}
-	return b.snapshot(), nil
+	snap := b.snapshot(in.Before)
+	snap.made = w.made
+	return snap, nil
 }
 
 // GenerateEndpoints replaces only the endpoints of a snapshot, from a newer picture of the mesh. It returns old when they
 // are the same.
 func (g *Generator) GenerateEndpoints(old *Snapshot, mesh *topology.Mesh) (*Snapshot, error) {
-	byName := make(map[string]*Resource, len(old.backends))
-	changed := false
-	before := old.get(TypeEndpoint)
-	for _, ref := range old.backends {
-		r, err := g.assignment(mesh, ref)
+	if old.made == nil {
+		return old, nil
+	}
+	var list []*Resource
+	for _, u := range old.made.uses {
+		if u.endpoints == nil {
+			continue
+		}
+		r, err := g.assignment(mesh, u.ref)
 		if err != nil {
 			return nil, err
 		}
-		byName[ref.destination] = r
-		changed = changed || before.byName[ref.destination] == nil || before.byName[ref.destination].Version != r.Version
+		list = append(list, r)
 	}
-	if !changed {
+	before := old.sets[TypeEndpoint]
+	next := newSet(list, before)
+	if next == before {
 		return old, nil
 	}
-	next := &Snapshot{sets: make(map[string]*set, len(old.sets)), backends: old.backends, warnings: old.warnings, patchWarnings: old.patchWarnings}
-	for t, s := range old.sets {
-		next.sets[t] = s
-	}
-	next.sets[TypeEndpoint] = newSet(byName)
-	return next, nil
+	out := *old
+	out.sets = maps.Clone(old.sets)
+	out.sets[TypeEndpoint] = next
+	return &out, nil
 }

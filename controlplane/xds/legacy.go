@@ -41,60 +41,61 @@ func (w *work) legacyTarget(tags map[string]string) *effect.Target {
 
 // legacyOutbound makes the listener of an outbound by kuma.io/service, and the clusters that it leads to. An outbound to a
 // service object on the same place wins.
-func (w *work) legacyOutbound(o topology.LegacyOutbound) error {
+func (w *work) legacyOutbound(o topology.LegacyOutbound, l *lane) error {
 	own := w.legacyTarget(o.Tags)
-	if own == nil || w.places[effect.HostPort(o.Address, o.Port)] {
+	if own == nil || w.places[effect.HostPort(o.Address, o.Port)] || w.keepLegacy(o, l) {
 		return nil
 	}
-	routing, routes, err := w.route(own, nil)
-	if err != nil || routing != nil && routing.Closed {
+	routes, err := w.route(own, nil, l)
+	if err != nil || l.closed() {
 		return err
+	}
+	var routing *effect.Routing
+	if l.routing != nil {
+		routing = l.routing.Routing
 	}
 	service := o.Tags[resource.TagService]
 	parts := []string{
 		"legacy", w.env.Mesh, bit(w.env.Transparent), bit(w.env.IPv6), w.env.SourceTags, o.Address,
-		strconv.FormatUint(uint64(o.Port), 10), own.Protocol, bit(own.External), w.print.legacyService(service),
-		w.print.legacyRoutes(service, routing), w.print.listeners, routes,
+		strconv.FormatUint(uint64(o.Port), 10), own.Protocol, bit(own.External), w.print.legacyService(service, true),
+		w.print.legacyRoutes(service, routing), routes,
 	}
 	for _, k := range slices.Sorted(maps.Keys(o.Tags)) {
 		parts = append(parts, k, o.Tags[k])
 	}
-	key := join(parts...)
-	if r, ok := known(w, w.g.outbounds, key); ok {
-		w.b.add(TypeListener, r)
-		return nil
-	}
-	w.addOutbound(effect.NewLegacyOutbound(w.env, o.Address, o.Port, o.Tags, own.Protocol), own, routing,
-		func(r *Resource) { w.g.outbounds.store(key, r) })
+	w.listener(l, join(parts...), func(*Resource) {}, own, func() *effect.Outbound {
+		return effect.NewLegacyOutbound(w.env, o.Address, o.Port, o.Tags, own.Protocol)
+	})
 	return nil
 }
 
 // useLegacy makes the cluster of a target by tags with its endpoints.
-func (w *work) useLegacy(t *effect.Target) error {
+func (w *work) useLegacy(t *effect.Target) (*use, error) {
 	name := t.Tags[resource.TagService]
 	s := w.in.Mesh.LegacyService(name)
 	be := effect.NewLegacyBackend(w.env, t.Tags, t.Protocol, t.External || s != nil && s.Ready)
 	be.Indirect = !w.called[name]
+	u := &use{ref: backendRef{destination: t.Cluster, tags: t.Tags}, legacy: s, indirect: be.Indirect, external: t.External}
 	if t.External {
-		if done, err := w.useExternal(be, s, t); done || err != nil {
-			return err
+		if done, err := w.useExternal(u, be, t); done || err != nil {
+			return u, err
 		}
 	} else {
-		w.legacyBackend(be, t)
+		w.legacyBackend(u, be, t)
 	}
-	return w.endpoints(backendRef{destination: t.Cluster, tags: t.Tags},
-		effect.Backend{LegacyService: name, Destination: t.Cluster, Indirect: be.Indirect})
+	w.arrange(u, effect.Backend{LegacyService: name, Destination: t.Cluster, Indirect: be.Indirect})
+	return u, w.endpoints(u)
 }
 
-func (w *work) legacyBackend(be *effect.Backend, t *effect.Target) {
+func (w *work) legacyBackend(u *use, be *effect.Backend, t *effect.Target) {
 	parts := []string{
-		"legacy", w.env.Mesh, t.Cluster, t.Protocol, bit(be.Indirect), w.print.legacyService(be.LegacyService), w.print.clusters,
+		"legacy", w.env.Mesh, t.Cluster, t.Protocol, bit(be.Indirect), w.print.legacyService(be.LegacyService, false), w.print.clusters,
 	}
-	if be.Cluster.TLS != nil {
-		w.secured = true
+	if u.secured = be.Cluster.TLS != nil; u.secured {
 		parts = append(parts, be.Cluster.TLS.Sni)
 	}
-	w.addBackend(be, join(parts...), func(*Resource) {})
+	w.take(u)
+	w.cluster(u, be, join(parts...), func() error { return nil })
 }
 
 // legacyAssignment makes the endpoints of a kuma.io/service that have all tags of ref; service is nil when it is gone.

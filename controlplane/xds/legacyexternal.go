@@ -19,22 +19,27 @@ const tagExternalName = "kuma.io/external-service-name"
 
 // useExternal makes the cluster of a kuma.io/service that is outside of the mesh (contract effects-routing.md §2.4):
 // through the egress, or straight there. Done says that it brings its endpoints.
-func (w *work) useExternal(be *effect.Backend, s *topology.LegacyService, t *effect.Target) (done bool, err error) {
-	if w.in.Mesh.ThroughEgress(s) {
+func (w *work) useExternal(u *use, be *effect.Backend, t *effect.Target) (done bool, err error) {
+	if w.in.Mesh.ThroughEgress(u.legacy) {
 		be.Cluster.HTTP = effect.ExternalHTTP(t.Protocol)
 		be.Cluster.TLS = effect.UpstreamTLS(w.env.Mesh, effect.LegacySNI(w.env.Mesh, t.Tags), []string{"zone-egress"})
 	} else {
 		done = true
-		if be.Cluster, err = externalCluster(w.in.Mesh, s, t); err != nil {
+		if be.Cluster, err = externalCluster(w.in.Mesh, u.legacy, t); err != nil {
 			return false, err
 		}
-		if _, arrange := w.arrange(effect.Backend{LegacyService: s.Name, Destination: t.Cluster, Indirect: be.Indirect}); arrange != nil {
-			arrange(be.Cluster.LoadAssignment)
+		w.arrange(u, effect.Backend{LegacyService: u.legacy.Name, Destination: t.Cluster, Indirect: be.Indirect})
+		if u.ref.arrange != nil {
+			u.ref.arrange(be.Cluster.LoadAssignment)
 		}
 	}
-	w.secured = w.secured || be.Cluster.TLS != nil
+	u.secured = be.Cluster.TLS != nil
+	w.take(u)
 	w.proxy.Backends = append(w.proxy.Backends, be)
-	w.finish = append(w.finish, func() error { return w.b.addCluster(effect.OriginOutbound, be.Cluster) })
+	w.finish = append(w.finish, func() (err error) {
+		u.cluster, err = w.b.cluster(be.Cluster)
+		return err
+	})
 	return done, nil
 }
 

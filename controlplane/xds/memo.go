@@ -35,11 +35,6 @@ type clusterKey struct {
 	confs confKey
 }
 
-type knownCluster struct {
-	*Resource
-	secured bool
-}
-
 // routingKey is an outbound with what the two kinds of routes say about it.
 type routingKey struct {
 	portKey
@@ -61,28 +56,25 @@ type question struct {
 	counts bool
 }
 
-// confKey looks the rules up; of several confs of one rule, which are made together, the first stands for all.
+// confKey tells what rules say about t: those of routes, or all others. Of several confs of one rule, which are made
+// together, the first stands for all.
 func (f *fingerprints) confKey(t *effect.Target, ofRoutes bool) confKey {
-	if !ofRoutes && f.last == t { // the cluster comes just before the listener
-		return f.lastKey
-	}
 	var out confKey
-	section := effect.Section(t.Port)
-	for i, e := range f.effects {
-		rules := f.byEffect[i]
-		if rules == nil || ofRoutes != (e.Route != nil) {
-			continue
-		}
-		if ofRoutes {
-			if confs, _ := t.Rule(rules); len(confs) > 0 {
+	if !ofRoutes {
+		for i, confs := range f.ofPort(t).confs {
+			if len(confs) > 0 {
 				out[i] = confs[0]
 			}
-		} else if confs := rules.ForService(t.Service, section); len(confs) > 0 {
+		}
+		return out
+	}
+	for i, e := range f.effects {
+		if e.Route == nil || f.byEffect[i] == nil {
+			continue
+		}
+		if confs, _ := t.Rule(f.byEffect[i]); len(confs) > 0 {
 			out[i] = confs[0]
 		}
-	}
-	if !ofRoutes {
-		f.last, f.lastKey = t, out
 	}
 	return out
 }

@@ -5,9 +5,6 @@ import (
 	"slices"
 	"strconv"
 
-	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
-	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
-
 	"github.com/kuma-dp/kuma-dp/controlplane/topology"
 	"github.com/kuma-dp/kuma-dp/policy"
 	"github.com/kuma-dp/kuma-dp/policy/effect"
@@ -15,104 +12,100 @@ import (
 )
 
 // claim notes what the proxy has already: anybody may call a service as a cluster of the proxy itself is called.
-func (w *work) claim(inbounds []*resource.Inbound, outbounds []topology.Outbound, legacy []topology.LegacyOutbound) {
+func (w *work) claim(inbounds []*resource.Inbound) {
 	w.taken, w.places, w.called = map[string]bool{}, map[string]bool{}, map[string]bool{}
-	for name := range w.b.types[TypeCluster] {
-		w.taken[name] = true
-	}
-	for _, part := range w.b.parts {
-		if c, ok := part.Message.(*clusterv3.Cluster); ok {
-			w.taken[c.Name] = true
+	for _, p := range w.b.parts {
+		if p.typeURL == TypeCluster {
+			w.taken[p.Name] = true
 		}
+	}
+	for _, name := range passthroughClusters() {
+		w.taken[name] = true
 	}
 	for _, in := range inbounds {
 		w.taken[effect.LocalCluster(in)] = true
 	}
-	if len(legacy) > 0 {
-		for _, o := range outbounds {
+	if len(w.made.legacy) > 0 {
+		for _, o := range w.made.outbounds {
 			w.places[effect.HostPort(o.VIP, o.ListenPort)] = true
 		}
 	}
-	for _, o := range legacy {
+	for _, o := range w.made.legacy {
 		w.called[o.Tags[resource.TagService]] = true
 	}
 }
 
 // outbound makes the listener of an outbound to a service object, and the clusters that it leads to.
-func (w *work) outbound(o topology.Outbound) error {
+func (w *work) outbound(o topology.Outbound, l *lane) error {
+	if w.keep(o, l) {
+		return nil
+	}
 	own := w.realTarget(o.Service, o.Port)
-	routing, routes, err := w.route(own, o.Service)
-	if err != nil || routing != nil && routing.Closed {
+	routes, err := w.route(own, o.Service, l)
+	if err != nil || l.closed() {
 		return err
 	}
 	quick := listenerKey{
 		portKey{o.Service, o.Port.Port}, own.Protocol, o.VIP, w.print.quick, routes, o.ListenPort, w.print.confKey(own, false),
 	}
 	if r, ok := known(w, w.g.listenersOf, quick); ok {
-		w.b.add(TypeListener, r)
+		l.listener = r
 		return nil
 	}
-	w.newOutbound(o, own, routing, quick)
+	key := join(w.env.Mesh, bit(w.env.Transparent), bit(w.env.IPv6), w.env.SourceTags, o.VIP,
+		strconv.FormatUint(uint64(o.ListenPort), 10), own.Cluster, own.Protocol, w.print.service(own, true), routes)
+	store := func(r *Resource) { w.g.listenersOf.store(quick, r) }
+	w.listener(l, key, store, own, func() *effect.Outbound {
+		return effect.NewOutbound(w.env, o.VIP, o.ListenPort, o.Service.Resource, o.Port)
+	})
 	return nil
 }
 
-// newOutbound looks the listener up by its content, or leaves it to the policies.
-func (w *work) newOutbound(o topology.Outbound, own *effect.Target, routing *effect.Routing, quick listenerKey) {
-	key := join(w.env.Mesh, bit(w.env.Transparent), bit(w.env.IPv6), w.env.SourceTags, o.VIP,
-		strconv.FormatUint(uint64(o.ListenPort), 10), own.Cluster, own.Protocol, w.print.service(o.Service.Key, effect.Section(o.Port)),
-		w.print.listeners, quick.routes)
-	store := func(r *Resource) {
-		w.g.outbounds.store(key, r)
-		w.g.listenersOf.store(quick, r)
-	}
+func (l *lane) closed() bool { return l.routing != nil && l.routing.Routing != nil && l.routing.Closed }
+
+// listener looks the listener of a lane up by its content, or leaves it to the policies. Store is told what it is, unless
+// all is made at once.
+func (w *work) listener(l *lane, key string, store func(*Resource), own *effect.Target, begin func() *effect.Outbound) {
 	if r, ok := known(w, w.g.outbounds, key); ok {
+		l.listener = r
 		store(r)
-		w.b.add(TypeListener, r)
 		return
 	}
-	w.addOutbound(effect.NewOutbound(w.env, o.VIP, o.ListenPort, o.Service.Resource, o.Port), own, routing, store)
-}
-
-func (w *work) addOutbound(ob *effect.Outbound, own *effect.Target, routing *effect.Routing, store func(*Resource)) {
-	ob.SetRouting(own, routing)
+	ob := begin()
+	if l.routing != nil {
+		ob.SetRouting(own, l.routing.Routing)
+	} else {
+		ob.SetRouting(own, nil)
+	}
 	w.proxy.Outbounds = append(w.proxy.Outbounds, ob)
-	w.finish = append(w.finish, func() error {
-		l, err := ob.Listener.Build()
-		if err != nil {
-			return err
+	w.finish = append(w.finish, func() (err error) {
+		l.listener, err = w.b.listener(ob.Listener)
+		if err == nil && !w.whole {
+			w.g.outbounds.store(key, l.listener)
+			store(l.listener)
 		}
-		return w.part(effect.OriginOutbound, l, store)
+		return err
 	})
 }
 
-// route asks the policies where an outbound leads that leads to own by itself, nil when they do not say, and makes what it
-// leads to. The key tells routings apart. Service is nil for an outbound by tags.
-func (w *work) route(own *effect.Target, service *topology.Service) (routing *effect.Routing, key string, err error) {
-	made := &knownRouting{}
+// route asks the policies where an outbound leads that leads to own by itself, and makes what it leads to. The key tells
+// routings apart, that of no policy is "". Service is nil for an outbound by tags.
+func (w *work) route(own *effect.Target, service *topology.Service, l *lane) (key string, err error) {
+	var routing *effect.Routing
 	if w.routed {
-		if made, err = w.routing(own, service); err != nil {
-			return nil, "", err
+		made, err := w.routing(own, service)
+		if err != nil {
+			return "", err
+		}
+		if made.Routing != nil || len(made.asked) > 0 {
+			l.routing, routing, key = made, made.Routing, made.key
+		}
+		if l.closed() {
+			return key, nil
 		}
 	}
-	routing = made.Routing
-	switch {
-	case routing != nil:
-	case !own.Accepts():
-		return nil, "", nil
-	case service != nil:
-		return nil, "", w.useService(own, service)
-	default:
-		return nil, "", w.use(own)
-	}
-	for _, text := range routing.Warnings {
-		w.proxy.Warn("%s", text)
-	}
-	for _, t := range routing.Targets {
-		if err := w.use(t); err != nil {
-			return nil, "", err
-		}
-	}
-	return routing, made.key, nil
+	l.uses, err = w.lead(own, service, routing)
+	return key, err
 }
 
 func (w *work) routing(own *effect.Target, service *topology.Service) (*knownRouting, error) {
@@ -202,99 +195,73 @@ func (w *work) destination(name string) *effect.Target {
 	return nil
 }
 
-// use makes the cluster of a target with its endpoints, once.
-func (w *work) use(t *effect.Target) error {
-	switch {
-	case t.Tags == nil:
-		return w.useService(t, w.in.Mesh.Destination(t.Service))
-	case w.used[t.Cluster]:
-		return nil
-	}
-	w.used[t.Cluster] = true
-	return w.useLegacy(t)
-}
-
-func (w *work) useService(t *effect.Target, s *topology.Service) error {
-	if w.used[t.Cluster] {
-		return nil
-	}
-	w.used[t.Cluster] = true
-	w.backend(s, t)
-	return w.endpoints(backendRef{destination: t.Cluster, service: t.Service, port: t.Port.Port},
-		effect.Backend{Service: t.Service, Section: effect.Section(t.Port), Destination: t.Cluster})
-}
-
-// backend makes the cluster of a port of a service object.
-func (w *work) backend(s *topology.Service, t *effect.Target) {
+// useService makes the cluster of a port of a service object.
+func (w *work) useService(t *effect.Target, s *topology.Service) (*use, error) {
 	quick := clusterKey{portKey{s, t.Port.Port}, w.print.quick, w.print.confKey(t, false)}
-	if r, ok := known(w, w.g.clustersOf, quick); ok {
-		w.secured = w.secured || r.secured
-		w.b.add(TypeCluster, r.Resource)
-		return
+	if u, ok := known(w, w.g.clustersOf, quick); ok {
+		w.take(u)
+		return u, nil
 	}
-	w.newBackend(s, t, quick)
-}
-
-func (w *work) newBackend(s *topology.Service, t *effect.Target, quick clusterKey) {
 	protocol := protocolOf(s.Endpoints[t.Port.Port])
 	if t.External {
 		protocol = t.Protocol
 	}
 	be := effect.NewBackend(w.env, s.Resource, s.Spec, s.Status, t.Port, protocol)
-	parts := []string{w.env.Mesh, t.Cluster, protocol, w.print.service(s.Key, effect.Section(t.Port)), w.print.clusters}
-	secured := be.Cluster.TLS != nil
-	if secured {
-		w.secured = true
+	u := &use{ref: backendRef{destination: t.Cluster, service: t.Service, port: t.Port.Port}, service: s, secured: be.Cluster.TLS != nil}
+	parts := []string{w.env.Mesh, t.Cluster, protocol, w.print.service(t, false), w.print.clusters}
+	if u.secured {
 		parts = append(parts, be.Cluster.TLS.Sni)
 		for _, id := range s.Spec.Identities {
 			parts = append(parts, id.Type, id.Value)
 		}
 	}
-	w.addBackend(be, join(parts...), func(r *Resource) { w.g.clustersOf.store(quick, knownCluster{r, secured}) })
+	w.arrange(u, effect.Backend{Service: t.Service, Section: effect.Section(t.Port), Destination: t.Cluster})
+	w.take(u)
+	w.cluster(u, be, join(parts...), func() error {
+		if err := w.endpoints(u); err != nil {
+			return err
+		}
+		if !w.whole {
+			w.g.clustersOf.store(quick, u)
+		}
+		return nil
+	})
+	return u, nil
 }
 
-// addBackend looks the cluster up by its content, or leaves it to the policies. Store is told what it is.
-func (w *work) addBackend(be *effect.Backend, key string, store func(*Resource)) {
+// cluster looks the cluster of a use up by its content, or leaves it to the policies. Then comes the rest, which may run
+// beside others.
+func (w *work) cluster(u *use, be *effect.Backend, key string, then func() error) {
 	if r, ok := known(w, w.g.clusters, key); ok {
-		store(r)
-		w.b.add(TypeCluster, r)
+		u.cluster = r
+		w.finish = append(w.finish, then)
 		return
 	}
 	w.proxy.Backends = append(w.proxy.Backends, be)
-	w.finish = append(w.finish, func() error {
-		c, err := be.Cluster.Build()
-		if err != nil {
+	w.finish = append(w.finish, func() (err error) {
+		if u.cluster, err = w.b.cluster(be.Cluster); err != nil {
 			return err
 		}
-		return w.part(effect.OriginOutbound, c, func(r *Resource) {
-			w.g.clusters.store(key, r)
-			store(r)
-		})
+		if !w.whole {
+			w.g.clusters.store(key, u.cluster)
+		}
+		return then()
 	})
 }
 
-// endpoints adds the endpoints of a cluster, as the proxy sees them. Of b only the names are there.
-func (w *work) endpoints(ref backendRef, b effect.Backend) error {
-	if len(w.arranging) > 0 {
-		ref.arranged, ref.arrange = w.arrange(b)
-	}
-	w.b.backends = append(w.b.backends, ref)
-	r, err := w.g.assignment(w.in.Mesh, ref)
-	if err != nil {
-		return err
-	}
-	w.b.add(TypeEndpoint, r)
-	return nil
+// endpoints gives a cluster its endpoints.
+func (w *work) endpoints(u *use) (err error) {
+	u.endpoints, err = w.g.assignment(w.in.Mesh, u.ref)
+	return err
 }
 
-// arrange returns how policies rearrange the endpoints of a backend.
-func (w *work) arrange(b effect.Backend) (arranged string, arrange func(*endpointv3.ClusterLoadAssignment)) {
+// arrange notes how policies rearrange the endpoints of a cluster as the proxy sees them. Of b only the names are there.
+func (w *work) arrange(u *use, b effect.Backend) {
 	for _, e := range w.arranging {
 		if key, f := e.Endpoints(w.env, &b, w.in.Rules[e.Kind]); key != "" {
-			arranged, arrange = key, f
+			u.ref.arranged, u.ref.arrange = key, f
 		}
 	}
-	return arranged, arrange
 }
 
 // protocolOf is what all endpoints speak; empty when there is none or they have nothing in common.

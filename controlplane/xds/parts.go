@@ -1,20 +1,20 @@
 package xds
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
+	"slices"
 
-	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	"google.golang.org/protobuf/proto"
 
-	"github.com/kuma-dp/kuma-dp/controlplane/topology"
 	"github.com/kuma-dp/kuma-dp/policy"
 	"github.com/kuma-dp/kuma-dp/policy/effect"
 	"github.com/kuma-dp/kuma-dp/resource"
 )
 
-// work makes the inbounds, outbounds and clusters of one proxy: it looks each up by its inputs, hands those that are
-// missing to the effects in one effect.Proxy, and remembers the results.
+// work makes the configuration of one proxy. What an earlier snapshot of the proxy has in common with it is taken over; the
+// rest is looked up by its inputs, and what is missing then is handed to the effects in one effect.Proxy, and remembered.
 type work struct {
 	g     *Generator
 	b     *builder
@@ -22,17 +22,22 @@ type work struct {
 	env   effect.Env
 	print *fingerprints
 
+	made    *made
+	earlier *earlier
+
 	// arranging are the effects on endpoints; routed says that there are policies for routes.
 	arranging []effect.Kind
 	routed    bool
 	// passing and whole tell which parts the effective policies want to see: what passes by, or everything at once.
 	passing, whole bool
+	// patching is the kind that patches, nil when none is effective.
+	patching *effect.Kind
 
 	// taken are the clusters of the proxy that lead to no service, places those that outbounds to service objects listen on,
 	// and called the values of kuma.io/service that the proxy has an outbound to.
 	taken, places, called map[string]bool
-	// used are the names of the clusters that outbounds lead to; secured says that one of them, or an inbound, has mTLS.
-	used    map[string]bool
+	// used are the clusters that outbounds lead to by name; secured says that one of them, or an inbound, has mTLS.
+	used    map[string]*use
 	secured bool
 
 	proxy  effect.Proxy
@@ -40,9 +45,9 @@ type work struct {
 }
 
 func newWork(g *Generator, b *builder, in *Input, env effect.Env) *work {
-	w := &work{g: g, b: b, in: in, env: env, print: newFingerprints(g.effects, env, in.Rules), used: map[string]bool{}}
+	w := &work{g: g, b: b, in: in, env: env, print: newFingerprints(g.effects, env, in.Rules)}
 	w.proxy.Env = env
-	for _, e := range g.effects {
+	for i, e := range g.effects {
 		rules := in.Rules[e.Kind]
 		if !effect.Effective(rules) {
 			continue
@@ -50,12 +55,23 @@ func newWork(g *Generator, b *builder, in *Input, env effect.Env) *work {
 		if e.Endpoints != nil {
 			w.arranging = append(w.arranging, e)
 		}
+		if e.Patch != nil {
+			w.patching = &g.effects[i]
+			b.messages = map[*Resource]proto.Message{}
+		}
 		w.routed = w.routed || e.Route != nil
-		b.patched = b.patched || e.Patch != nil
 		w.passing = w.passing || e.Passthrough
-		w.whole = w.whole || e.Patch != nil || e.Whole != nil && e.Whole(rules)
+		w.whole = w.whole || e.Whole != nil && e.Whole(rules)
 	}
 	w.passing = w.passing || w.whole
+	w.made = &made{
+		basis: basisOf(in), common: w.print.common(), byTags: w.print.byTags, whole: w.whole, rules: in.Rules, applied: map[resource.Kind]*applied{},
+		outbounds: in.Mesh.Outbounds(in.Dataplane), legacy: in.Mesh.LegacyOutbounds(in.Dataplane),
+	}
+	w.earlier = w.compare(in.Before)
+	n := len(w.made.outbounds) + len(w.made.legacy)
+	w.used = make(map[string]*use, n)
+	b.parts = make([]part, 0, 3*n+16)
 	return w
 }
 
@@ -68,161 +84,195 @@ func known[K comparable, V any](w *work, cache *partCache[K, V], key K) (V, bool
 	return cache.lookup(key)
 }
 
-// part finishes a part that is shared with other proxies.
-func (w *work) part(origin effect.Origin, m proto.Message, store func(*Resource)) error {
-	if w.whole {
-		store = nil
+// run makes all listeners, clusters and endpoints.
+func (w *work) run(net *resource.Networking) error {
+	if err := w.fixed(net); err != nil {
+		return err
 	}
-	return w.b.addPart(effect.Part{Origin: origin, Message: m}, store)
-}
-
-// run makes all inbounds and outbounds. It returns whether anything refers to the secrets of the mesh.
-func (w *work) run(inbounds []*resource.Inbound, outbounds []topology.Outbound, legacy []topology.LegacyOutbound) (bool, error) {
-	w.claim(inbounds, outbounds, legacy)
-	for _, in := range inbounds {
-		if in.Port == effect.Serviceless {
-			continue
-		}
-		w.secured = w.secured || w.env.MTLSMode != ""
-		w.inbound(in)
+	if err := w.passthrough(net); err != nil {
+		return err
 	}
-	for _, o := range outbounds {
-		if err := w.outbound(o); err != nil {
-			return false, err
-		}
+	if err := w.directAccess(); err != nil {
+		return err
 	}
-	for _, o := range legacy {
-		if err := w.legacyOutbound(o); err != nil {
-			return false, err
-		}
+	w.claim(net.Inbound)
+	w.incoming(net.Inbound)
+	if err := w.outgoing(); err != nil {
+		return err
 	}
 	if err := w.apply(); err != nil {
-		return false, err
+		return err
 	}
-	return w.secured, w.patch()
+	if err := w.collect(); err != nil {
+		return err
+	}
+	return w.patch()
+}
+
+// fixed adds what depends on no policy.
+func (w *work) fixed(net *resource.Networking) error {
+	b := &builder{messages: w.b.messages}
+	if w.made.fixed = w.earlier.fixed; !w.earlier.sameBasis {
+		if err := addAdmin(b, w.env, w.in.Meta, w.in.Admin); err != nil {
+			return err
+		}
+		if err := addProbes(b, w.env, w.in.Meta, w.in.Dataplane.Spec); err != nil {
+			return err
+		}
+		w.made.fixed = b.parts
+	}
+	if w.made.dns = w.earlier.dns; !w.earlier.sameBasis || !w.earlier.sameOutbounds {
+		b.parts = nil
+		names := hostnames(w.made.outbounds)
+		addLegacyNames(names, w.made.legacy, cmp.Or(w.in.Domain, DefaultDomain))
+		if err := addDNS(b, w.in.Meta, net, names); err != nil {
+			return err
+		}
+		w.made.dns = b.parts
+	}
+	w.b.parts = append(append(w.b.parts, w.made.fixed...), w.made.dns...)
+	return nil
+}
+
+// outgoing makes the lanes of all outbounds.
+func (w *work) outgoing() error {
+	before := len(w.made.outbounds)
+	lanes := make([]lane, before+len(w.made.legacy))
+	w.made.uses = make([]*use, 0, len(lanes))
+	w.made.lanes = lanes
+	for i, o := range w.made.outbounds {
+		if err := w.outbound(o, &lanes[i]); err != nil {
+			return err
+		}
+	}
+	for i, o := range w.made.legacy {
+		if err := w.legacyOutbound(o, &lanes[before+i]); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // apply lets policies change the parts that are not known yet, and finishes all.
 func (w *work) apply() error {
+	p := &w.proxy
+	missing := len(p.Inbounds)+len(p.Outbounds)+len(p.Backends)+len(p.Passthrough)+len(p.Direct) > 0
 	for _, e := range w.g.effects {
 		if e.Apply == nil {
+			continue
+		}
+		if !missing && w.sameRules(e) {
+			w.made.applied[e.Kind] = w.earlier.applied[e.Kind]
 			continue
 		}
 		rules := w.in.Rules[e.Kind]
 		if rules == nil {
 			rules = &policy.Rules{Kind: e.Kind}
 		}
-		if err := e.Apply(&w.proxy, rules); err != nil {
+		if err := e.Apply(p, rules); err != nil {
 			return fmt.Errorf("apply %s: %w", e.Kind, err)
 		}
-	}
-	for _, f := range w.finish {
-		if err := f(); err != nil {
+		if err := w.takeAdded(e); err != nil {
 			return err
 		}
+	}
+	return sideBySide(w.finish)
+}
+
+// takeAdded finishes what the effect of a kind has added, or takes what it added before.
+func (w *work) takeAdded(e effect.Kind) error {
+	defer w.proxy.Clear()
+	if w.sameRules(e) {
+		w.made.applied[e.Kind] = w.earlier.applied[e.Kind]
+		return nil
 	}
 	added, err := w.proxy.BuildAdded()
 	if err != nil {
 		return err
 	}
-	for _, part := range added {
-		if err := w.b.addPart(part, nil); err != nil {
+	out := &applied{warnings: w.proxy.Warnings()}
+	for _, p := range added {
+		done, err := w.b.packPart(p)
+		if err != nil {
 			return err
 		}
+		out.parts = append(out.parts, done)
 	}
+	w.made.applied[e.Kind] = out
 	return nil
 }
 
-// patch lets policies change what is finished, and packs it.
-func (w *work) patch() error {
-	if !w.b.patched {
-		return nil
+// collect brings all parts into their order.
+func (w *work) collect() error {
+	if err := w.passed(); err != nil {
+		return err
 	}
-	parts := lastOfEachName(w.b.parts)
+	for _, l := range w.proxy.Direct {
+		if err := w.b.addListener(effect.OriginDirectAccess, l); err != nil {
+			return err
+		}
+	}
+	for _, in := range w.made.inbounds { // of two with one port the last wins (contract effects-security.md §1.2)
+		w.b.parts = append(w.b.parts, part{effect.OriginInbound, TypeListener, in.listener}, part{effect.OriginInbound, TypeCluster, in.cluster})
+	}
+	for _, u := range w.made.uses {
+		w.b.parts = append(w.b.parts, part{effect.OriginOutbound, TypeCluster, u.cluster})
+	}
+	for _, u := range w.made.uses {
+		if u.endpoints != nil {
+			w.b.add(TypeEndpoint, u.endpoints)
+		}
+	}
+	for i := range w.made.lanes {
+		if l := w.made.lanes[i].listener; l != nil {
+			w.b.parts = append(w.b.parts, part{effect.OriginOutbound, TypeListener, l})
+		}
+	}
 	for _, e := range w.g.effects {
-		rules := w.in.Rules[e.Kind]
-		if e.Patch == nil || !effect.Effective(rules) {
-			continue
-		}
-		var warnings []string
-		if parts, warnings = e.Patch(parts, rules); len(warnings) > 0 {
-			if w.b.patchWarnings == nil {
-				w.b.patchWarnings = map[resource.Kind][]string{}
-			}
-			w.b.patchWarnings[e.Kind] = warnings
-			w.b.warnings = append(w.b.warnings, warnings...)
-		}
-	}
-	w.b.patched = false
-	for _, part := range parts {
-		if err := w.b.addPart(part, nil); err != nil {
-			return err
+		if a := w.made.applied[e.Kind]; a != nil {
+			w.b.parts = append(w.b.parts, a.parts...)
+			w.b.warnings = append(w.b.warnings, a.warnings...)
 		}
 	}
 	return nil
 }
 
-// lastOfEachName drops the parts that another one of the same type and name replaces.
-func lastOfEachName(parts []effect.Part) []effect.Part {
-	type id struct {
-		listener bool
-		name     string
+// incoming makes the listeners and clusters of all inbounds.
+func (w *work) incoming(inbounds []*resource.Inbound) {
+	served := slices.DeleteFunc(slices.Clone(inbounds), func(in *resource.Inbound) bool { return in.Port == effect.Serviceless })
+	w.secured = w.secured || len(served) > 0 && w.env.MTLSMode != ""
+	if w.earlier.sameInbounds {
+		w.made.inbounds = w.earlier.inbounds
+		return
 	}
-	last := map[id]int{}
-	idOf := func(p effect.Part) id {
-		named, _ := p.Message.(interface{ GetName() string })
-		_, listener := p.Message.(*listenerv3.Listener)
-		return id{listener, named.GetName()}
+	w.made.inbounds = make([]inboundPart, len(served))
+	for i, in := range served {
+		w.inbound(in, &w.made.inbounds[i])
 	}
-	for i, p := range parts {
-		last[idOf(p)] = i
-	}
-	out := make([]effect.Part, 0, len(last))
-	for i, p := range parts {
-		if last[idOf(p)] == i {
-			out = append(out, p)
-		}
-	}
-	return out
 }
 
-func (w *work) inbound(in *resource.Inbound) {
-	key, err := w.inboundKey(in)
-	if err == nil {
-		if part, ok := known(w, w.g.inbounds, key); ok {
-			w.finish = append(w.finish, func() error { w.addInbound(part); return nil })
+func (w *work) inbound(in *resource.Inbound, p *inboundPart) {
+	key, keyErr := w.inboundKey(in)
+	if keyErr == nil {
+		if r, ok := known(w, w.g.inbounds, key); ok {
+			*p = r
 			return
 		}
 	}
 	ib := effect.NewInbound(w.env, in)
 	w.proxy.Inbounds = append(w.proxy.Inbounds, ib)
-	w.finish = append(w.finish, func() error {
-		l, lerr := ib.Listener.Build()
-		if lerr != nil {
-			return lerr
-		}
-		c, cerr := ib.Cluster.Build()
-		if cerr != nil {
-			return cerr
-		}
-		var part inboundPart
-		if err := w.part(effect.OriginInbound, l, func(r *Resource) { part.listener = r }); err != nil {
+	w.finish = append(w.finish, func() (err error) {
+		if p.listener, err = w.b.listener(ib.Listener); err != nil {
 			return err
 		}
-		if err := w.part(effect.OriginInbound, c, func(r *Resource) { part.cluster = r }); err != nil {
+		if p.cluster, err = w.b.cluster(ib.Cluster); err != nil {
 			return err
 		}
-		if err == nil && part.listener != nil {
-			w.g.inbounds.store(key, part)
+		if keyErr == nil && !w.whole {
+			w.g.inbounds.store(key, *p)
 		}
 		return nil
 	})
-}
-
-// addInbound runs in the order of the inbounds: of two with one port the last wins (contract effects-security.md §1.2).
-func (w *work) addInbound(p inboundPart) {
-	w.b.add(TypeListener, p.listener)
-	w.b.add(TypeCluster, p.cluster)
 }
 
 func (w *work) inboundKey(in *resource.Inbound) (string, error) {
@@ -231,5 +281,5 @@ func (w *work) inboundKey(in *resource.Inbound) (string, error) {
 		return "", err
 	}
 	return join(w.env.Mesh, w.env.MTLSMode, w.env.Address, w.env.Zone, bit(w.env.Transparent), bit(w.env.IPv6),
-		string(body), w.print.inbound(in), w.print.listeners), nil
+		string(body), w.print.inbound(in)), nil
 }

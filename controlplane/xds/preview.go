@@ -64,14 +64,14 @@ func (s *Server) Preview(before *topology.World, c topology.Change) *Preview {
 			out.ZoneProxies = append(out.ZoneProxies, id.Name)
 			continue
 		}
-		old[i] = s.picture(book, before, id)
+		old[i] = s.picture(book, before, id, nil)
 	}
 	shadows := newOverrides(s.cfg.Kinds, before, c.World)
 	for i, id := range ids {
 		if id.Mesh == "" {
 			continue
 		}
-		next := s.picture(book, c.World, id)
+		next := s.picture(book, c.World, id, old[i].snap)
 		p := ProxyPreview{ProxyID: id, Err: next.err}
 		if m := c.World.Meshes[id.Mesh]; m != nil {
 			p.ByTags = m.Spec.ServicesMode() != resource.MeshServicesExclusive
@@ -111,8 +111,8 @@ func touched(before *topology.World, c topology.Change) []topology.ProxyID {
 	})
 }
 
-// picture makes the rules and the configuration of a proxy of a World.
-func (s *Server) picture(book *rulebook, w *topology.World, id topology.ProxyID) (p picture) {
+// picture makes the rules and the configuration of a proxy of a World; before is what it had, or nil.
+func (s *Server) picture(book *rulebook, w *topology.World, id topology.ProxyID, before *Snapshot) (p picture) {
 	m := w.Meshes[id.Mesh]
 	if m == nil {
 		return p
@@ -132,7 +132,9 @@ func (s *Server) picture(book *rulebook, w *topology.World, id topology.ProxyID)
 		p.err = err
 		return p
 	}
-	p.snap, p.err = s.generator.Generate(inspected(m, dp, s.cfg.Zone, p.rules))
+	in := inspected(m, dp, s.cfg.Zone, p.rules)
+	in.Before = before
+	p.snap, p.err = s.generator.Generate(in)
 	return p
 }
 

@@ -25,7 +25,7 @@ func snapshotOf(t *rapid.T) *Snapshot {
 			})
 		}
 	}
-	return b.snapshot()
+	return b.snapshot(nil)
 }
 
 // TestDeltaConverges plays a peer that subscribes, unsubscribes, refuses, reconnects and sees snapshots change: after each

@@ -182,7 +182,7 @@ func (s *Server) compute(ctx context.Context, id topology.ProxyID, scope topolog
 		next, err := s.generator.GenerateEndpoints(old, mesh)
 		return next, time.Time{}, err
 	}
-	in := Input{Mesh: mesh, Dataplane: dp, Zone: s.cfg.Zone, Domain: s.cfg.Domain, Meta: meta}
+	in := Input{Mesh: mesh, Dataplane: dp, Zone: s.cfg.Zone, Domain: s.cfg.Domain, Meta: meta, Before: old}
 	rules, err := s.rulebook.rules(w, mesh, dp, false)
 	if err != nil {
 		s.log.Warn("rules of a proxy are incomplete", "mesh", id.Mesh, "proxy", id.Name, "error", err)

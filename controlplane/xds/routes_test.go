@@ -1,14 +1,11 @@
 package xds
 
 import (
-	"context"
 	"strings"
 	"testing"
 
 	gocmp "github.com/google/go-cmp/cmp"
 
-	"github.com/kuma-dp/kuma-dp/controlplane/store"
-	"github.com/kuma-dp/kuma-dp/controlplane/store/memory"
 	"github.com/kuma-dp/kuma-dp/controlplane/topology"
 	"github.com/kuma-dp/kuma-dp/policy/all"
 	"github.com/kuma-dp/kuma-dp/policy/meshhttproute"
@@ -80,7 +77,7 @@ func TestRoutesFollowTheMesh(t *testing.T) {
 			vip := func(_ int, name string) string {
 				return map[string]string{"a": "241.0.0.1", "b": "241.0.0.2", "late": "241.0.0.3", "gold": "241.0.0.4"}[name]
 			}
-			live := follow(t)
+			live := follow(t, "zone-a")
 			old, book := NewGenerator(all.Effects()), newRulebook(all.Kinds(), "zone-a")
 			s.world(t, vip, nil)
 			w := live.take(s.resources)
@@ -120,55 +117,6 @@ func generateBy(t *testing.T, g *Generator, book *rulebook, w *topology.World) *
 		t.Fatal(err)
 	}
 	return snap
-}
-
-// livePicture is a topology that follows a store, so that pictures share what did not change.
-type livePicture struct {
-	t       *testing.T
-	store   store.Store
-	tracker *topology.Tracker
-	changes chan topology.Change
-	stored  map[*resource.Resource]bool
-}
-
-func follow(t *testing.T) *livePicture {
-	t.Helper()
-	l := &livePicture{t: t, store: memory.Open(resource.NewRegistry(all.Descriptors()...)), changes: make(chan topology.Change, 100), stored: map[*resource.Resource]bool{}}
-	l.tracker = topology.New(topology.Config{Store: l.store, Zone: "zone-a"})
-	l.tracker.Subscribe(func(c topology.Change) { l.changes <- c })
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan error)
-	go func() { done <- l.tracker.Run(ctx) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
-		l.store.Close()
-	})
-	return l
-}
-
-// take stores what is not stored yet and waits for the picture of it.
-func (l *livePicture) take(resources []*resource.Resource) *topology.World {
-	l.t.Helper()
-	last := uint64(0)
-	for _, r := range resources {
-		if l.stored[r] {
-			continue
-		}
-		out, err := l.store.Commit(l.t.Context(), store.Op{Action: store.Upsert, Resource: r})
-		if err != nil {
-			l.t.Fatal(err)
-		}
-		l.stored[r], last = true, out[0].Version
-	}
-	for c := range l.changes {
-		if c.World.Revision >= last {
-			return c.World
-		}
-	}
-	return nil
 }
 
 // A name that belongs to the proxy, or to a service object, does not lead to a kuma.io/service of that name.

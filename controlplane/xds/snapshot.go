@@ -7,9 +7,6 @@ import (
 	"maps"
 	"slices"
 
-	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
-	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
-	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protopath"
 	"google.golang.org/protobuf/reflect/protorange"
@@ -92,8 +89,8 @@ func hash(parts ...[]byte) string {
 // Snapshot is everything that one proxy is told. It is immutable.
 type Snapshot struct {
 	sets map[string]*set
-	// backends are the ports whose endpoints the snapshot holds, so that they can be replaced alone.
-	backends []backendRef
+	// made is what it was made of; nil for a proxy that has no outbounds.
+	made *made
 	// warnings say which parts of policies were left out, patchWarnings those of each kind that patches.
 	warnings      []string
 	patchWarnings map[resource.Kind][]string
@@ -102,28 +99,59 @@ type Snapshot struct {
 // Warnings say which parts of policies have no effect because they contradict others. The slice must not be changed.
 func (s *Snapshot) Warnings() []string { return s.warnings }
 
-type backendRef struct {
-	destination string
-	service     resource.Key
-	port        uint32
-	// tags are those of a destination by tags, which has no service; nil otherwise.
-	tags map[string]string
-	// arranged tells apart what arrange does, which is nil when endpoints stay as they are.
-	arranged string
-	arrange  func(*endpointv3.ClusterLoadAssignment)
-}
-
 // set is the resources of one type.
 type set struct {
+	// list is what it was made of, in that order.
+	list   []*Resource
 	byName map[string]*Resource
 	names  []string // sorted
 	// version is a hash of all names and versions.
 	version string
 }
 
-func newSet(byName map[string]*Resource) *set {
+// newSet makes the set of resources, of which the last of a name counts; nil when there are none. It takes over from an
+// earlier set, which may be nil, what is the same. The list must not be changed.
+func newSet(list []*Resource, before *set) *set {
+	if before != nil {
+		if next := before.with(list); next != nil {
+			return next
+		}
+	}
+	if len(list) == 0 {
+		return nil
+	}
+	byName := make(map[string]*Resource, len(list))
+	for _, r := range list {
+		byName[r.Name] = r
+	}
 	names := slices.Sorted(maps.Keys(byName))
-	return &set{byName: byName, names: names, version: versionOf(names, byName)}
+	return &set{list: list, byName: byName, names: names, version: versionOf(names, byName)}
+}
+
+// with returns the set of a list that has the same names in the same places, s itself when the resources are the same too;
+// nil when it is another list.
+func (s *set) with(list []*Resource) *set {
+	if len(s.list) != len(list) || len(s.names) != len(list) {
+		return nil
+	}
+	var changed []*Resource
+	for i, r := range list {
+		switch old := s.list[i]; {
+		case old == r:
+		case old.Name != r.Name:
+			return nil
+		case old.Version != r.Version:
+			changed = append(changed, r)
+		}
+	}
+	if len(changed) == 0 {
+		return s
+	}
+	byName := maps.Clone(s.byName)
+	for _, r := range changed {
+		byName[r.Name] = r
+	}
+	return &set{list: list, byName: byName, names: s.names, version: versionOf(s.names, byName)}
 }
 
 func versionOf(names []string, byName map[string]*Resource) string {
@@ -163,97 +191,4 @@ func (s *Snapshot) get(typeURL string) *set {
 		return t
 	}
 	return &set{}
-}
-
-// builder collects the resources of a snapshot.
-type builder struct {
-	types map[string]map[string]*Resource
-	// expected is about how many resources of a type will come.
-	expected int
-	backends []backendRef
-	// warnings and patchWarnings as in Snapshot.
-	warnings      []string
-	patchWarnings map[resource.Kind][]string
-	// patched: listeners and clusters are collected in parts, for policies to change, before they are packed.
-	patched bool
-	parts   []effect.Part
-}
-
-func (b *builder) add(typeURL string, r *Resource) {
-	if b.types == nil {
-		b.types = map[string]map[string]*Resource{}
-	}
-	if b.types[typeURL] == nil {
-		b.types[typeURL] = make(map[string]*Resource, b.expected)
-	}
-	b.types[typeURL][r.Name] = r
-}
-
-func (b *builder) addMessage(typeURL, name string, m proto.Message) error {
-	r, err := newResource(name, m)
-	if err != nil {
-		return err
-	}
-	b.add(typeURL, r)
-	return nil
-}
-
-// addPart adds a finished listener or cluster. Store, which may be nil, is told what it was packed into, unless it may still
-// be patched.
-func (b *builder) addPart(part effect.Part, store func(*Resource)) error {
-	if b.patched {
-		b.parts = append(b.parts, part)
-		return nil
-	}
-	r, err := packPart(part)
-	if err != nil {
-		return err
-	}
-	if store != nil {
-		store(r.Resource)
-	}
-	b.add(r.typeURL, r.Resource)
-	return nil
-}
-
-func (b *builder) addListener(origin effect.Origin, l *effect.Listener) error {
-	m, err := l.Build()
-	if err != nil {
-		return err
-	}
-	return b.addPart(effect.Part{Origin: origin, Message: m}, nil)
-}
-
-func (b *builder) addCluster(origin effect.Origin, c *effect.Cluster) error {
-	m, err := c.Build()
-	if err != nil {
-		return err
-	}
-	return b.addPart(effect.Part{Origin: origin, Message: m}, nil)
-}
-
-type packed struct {
-	typeURL string
-	*Resource
-}
-
-func packPart(part effect.Part) (packed, error) {
-	switch m := part.Message.(type) {
-	case *listenerv3.Listener:
-		r, err := newResource(m.Name, m)
-		return packed{TypeListener, r}, err
-	case *clusterv3.Cluster:
-		r, err := newResource(m.Name, m)
-		return packed{TypeCluster, r}, err
-	default:
-		return packed{}, fmt.Errorf("part of type %T is neither a listener nor a cluster", m)
-	}
-}
-
-func (b *builder) snapshot() *Snapshot {
-	s := &Snapshot{sets: make(map[string]*set, len(b.types)), backends: b.backends, warnings: b.warnings, patchWarnings: b.patchWarnings}
-	for t, byName := range b.types {
-		s.sets[t] = newSet(byName)
-	}
-	return s
 }

@@ -68,7 +68,7 @@ func (z *zoneProxy) finish() (*Snapshot, error) {
 			return nil, err
 		}
 	}
-	return z.snapshot(), errors.Join(z.faults...)
+	return z.snapshot(nil), errors.Join(z.faults...)
 }
 
 func (z *zoneProxy) meshes() []*topology.Mesh {

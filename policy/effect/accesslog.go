@@ -37,16 +37,43 @@ const (
 // Traffic is what a listener carries; services at its ends are named as far as they are known here.
 type Traffic struct{ Source, Destination, Direction string }
 
-// Replacer fills in what Envoy does not know. The source address is the proxy's own, also for what comes in.
-func (t Traffic) Replacer(env Env) *strings.Replacer {
-	return strings.NewReplacer(
-		"%KUMA_SOURCE_ADDRESS%", HostPort(env.Address, 0),
-		"%KUMA_SOURCE_ADDRESS_WITHOUT_PORT%", env.Address,
-		"%KUMA_SOURCE_SERVICE%", t.Source,
-		"%KUMA_DESTINATION_SERVICE%", t.Destination,
-		"%KUMA_MESH%", env.Mesh,
-		"%KUMA_TRAFFIC_DIRECTION%", t.Direction,
-	)
+// Placeholders are names in the formats of policies with what Envoy does not know of them.
+type Placeholders map[string]string
+
+// placeholder begins all of them; they end with a percent sign.
+const placeholder = "%KUMA_"
+
+// Placeholders fills in what Envoy does not know. The source address is the proxy's own, also for what comes in.
+func (t Traffic) Placeholders(env Env) Placeholders {
+	return Placeholders{
+		"%KUMA_SOURCE_ADDRESS%":              HostPort(env.Address, 0),
+		"%KUMA_SOURCE_ADDRESS_WITHOUT_PORT%": env.Address,
+		"%KUMA_SOURCE_SERVICE%":              t.Source,
+		"%KUMA_DESTINATION_SERVICE%":         t.Destination,
+		"%KUMA_MESH%":                        env.Mesh,
+		"%KUMA_TRAFFIC_DIRECTION%":           t.Direction,
+	}
+}
+
+// Replace replaces all of them in a text, in one pass.
+func (p Placeholders) Replace(text string) string {
+	var out strings.Builder
+	for {
+		before, rest, found := strings.Cut(text, placeholder)
+		out.WriteString(before)
+		if !found {
+			return out.String()
+		}
+		name, after, closed := strings.Cut(rest, "%")
+		value, known := p[placeholder+name+"%"]
+		if !closed || !known { // what follows may begin another one
+			out.WriteString(placeholder)
+			text = rest
+			continue
+		}
+		out.WriteString(value)
+		text = after
+	}
 }
 
 // AddLog adds a logger to every chain that serves requests or connections; entry, which may return nil for none, is told the

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 
@@ -68,8 +69,8 @@ func Destination(service *resource.Resource, port uint32) string {
 	case resource.KindMeshExternalService:
 		kind = "extsvc"
 	}
-	return fmt.Sprintf("%s_%s_%s_%s_%s_%d", service.Mesh, service.DisplayName(), service.Labels[resource.LabelNamespace],
-		service.Labels[resource.LabelZone], kind, port)
+	return service.Mesh + "_" + service.DisplayName() + "_" + service.Labels[resource.LabelNamespace] + "_" +
+		service.Labels[resource.LabelZone] + "_" + kind + "_" + strconv.FormatUint(uint64(port), 10)
 }
 
 // NewOutbound makes the base of an outbound to a port of a service, listening on an address of its own (contract

@@ -34,8 +34,11 @@ type Kind struct {
 	// arguments.
 	Route func(own *Target, r *policy.Rules, earlier *Routing, resolve Resolver) *Routing
 	// Key tells what else than the rules of a part itself flows into the parts of a proxy: something of the environment, or
-	// of a rule for the whole proxy. Parts are shared between proxies with equal keys. Nil for nothing.
+	// of a rule for the whole proxy. Parts are shared between proxies with equal keys. Nil for nothing. It is called only when
+	// the rules are Effective.
 	Key func(env Env, r *policy.Rules) string
+	// Reach says into which parts it flows.
+	Reach Reach
 	// ListenersOnly says that what Key tells flows into no cluster, so that proxies with other keys may share theirs.
 	ListenersOnly bool
 	// Endpoints tells how the client that the proxy is sees the endpoints of a backend, which has no Cluster here: a function
@@ -46,16 +49,37 @@ type Kind struct {
 	Passthrough bool
 	// Whole tells whether Apply must see all parts of the proxy at once, because it counts or orders them. Nil for never.
 	Whole func(r *policy.Rules) bool
-	// Patch changes the finished resources of a proxy, after every Apply, and returns what remains of them with what it adds.
-	// What it leaves out it says in warnings, as Proxy.Warn; they are shown with the rules of the kind. It is called only when
-	// the rules are Effective. Nil for nothing.
-	Patch func(parts []Part, r *policy.Rules) (patched []Part, warnings []string)
+	// Patch makes what changes the finished resources of a proxy, after every Apply. It is called only when the rules are
+	// Effective. Nil for nothing; at most one kind has it.
+	Patch func(r *policy.Rules) Patcher
+}
+
+// Reach is a set of parts.
+type Reach int
+
+const (
+	// Named are the parts of which the rules of the kind say something.
+	Named Reach = iota
+	// ByTags are all inbounds and all outbounds by tags, with what these lead to.
+	ByTags
+	// Everything is all parts.
+	Everything
+)
+
+// Patcher changes finished parts of a proxy, each by itself. It is safe for concurrent use.
+type Patcher interface {
+	// Concerns tells whether Patch may do something to a listener, or else cluster, that comes under a name from an origin.
+	Concerns(origin Origin, listener bool, name string) bool
+	// Patch returns what becomes of each of the parts, without a message what is removed, and after these what it adds. When
+	// it warns of anything, parts by themselves do not tell: what fails at one is left out at all, so that all that it
+	// concerns must be there. The warnings are shown with the rules of the kind.
+	Patch(parts []Part) (patched []Part, warnings []string)
 }
 
 // Part is a finished listener or cluster and which room it comes from.
 type Part struct {
 	Origin Origin
-	// Message is a *listenerv3.Listener or a *clusterv3.Cluster.
+	// Message is a *listenerv3.Listener or a *clusterv3.Cluster, nil for one that has been removed.
 	Message proto.Message
 }
 
@@ -157,6 +181,9 @@ func (p *Proxy) BuildAdded() ([]Part, error) {
 	}
 	return out, nil
 }
+
+// Clear forgets what was added and warned of.
+func (p *Proxy) Clear() { p.added, p.warnings = nil, nil }
 
 // Env is what the base of a proxy's resources depends on besides the single inbound or outbound.
 type Env struct {

@@ -110,9 +110,9 @@ func (l *loggers) log(listener *effect.Listener, conf any, t effect.Traffic) err
 	if c == nil {
 		return nil
 	}
-	replacer := t.Replacer(l.env)
+	names := t.Placeholders(l.env)
 	for _, b := range c.Backends {
-		if err := listener.AddLog(func(format string) (*accesslogv3.AccessLog, error) { return l.logger(b, format, replacer) }); err != nil {
+		if err := listener.AddLog(func(format string) (*accesslogv3.AccessLog, error) { return l.logger(b, format, names) }); err != nil {
 			return err
 		}
 	}

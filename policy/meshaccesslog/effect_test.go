@@ -9,6 +9,7 @@ import (
 	gocmp "github.com/google/go-cmp/cmp"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
+	"pgregory.net/rapid"
 
 	"github.com/kuma-dp/kuma-dp/policy"
 	"github.com/kuma-dp/kuma-dp/policy/effect"
@@ -38,7 +39,7 @@ func same(t *testing.T, got proto.Message, want string) {
 }
 
 func TestLoggers(t *testing.T) {
-	r := effect.Traffic{Source: "src", Destination: "dst", Direction: effect.Outgoing}.Replacer(env())
+	r := effect.Traffic{Source: "src", Destination: "dst", Direction: effect.Outgoing}.Placeholders(env())
 	const body, rest = `"body":`, `,"attributes":{},"commonConfig":{"grpcService":{"envoyGrpc":{"clusterName":"meshaccesslog:opentelemetry:0"}},` +
 		`"logName":"MeshAccessLog","transportApiVersion":"V3"}}`
 	for _, tt := range []struct{ name, backend, want string }{
@@ -132,7 +133,7 @@ func TestUnloggable(t *testing.T) {
 		}
 		b := Backend{Type: BackendOpenTelemetry, OpenTelemetry: &OpenTelemetry{Endpoint: "h", Body: []byte(body)}}
 		for range 2 {
-			if got, err := l.logger(b, "standard", effect.Traffic{}.Replacer(env())); got == nil || err != nil || warned != want {
+			if got, err := l.logger(b, "standard", effect.Traffic{}.Placeholders(env())); got == nil || err != nil || warned != want {
 				t.Errorf("%s: got %v, %v, warned %d times, want %d", body, got, err, warned, want)
 			}
 		}
@@ -180,9 +181,28 @@ func FuzzBody(f *testing.F) {
 	f.Add([]byte(`{"kvlistValue":{"values":[{"key":"%KUMA_MESH%","value":{"bytesValue":"YQ=="}}]}}`))
 	f.Add([]byte(`"x"`))
 	f.Fuzz(func(t *testing.T, body []byte) {
-		v := (&OpenTelemetry{Body: body}).body("standard", effect.Traffic{}.Replacer(env()))
+		v := (&OpenTelemetry{Body: body}).body("standard", effect.Traffic{}.Placeholders(env()))
 		if v.GetValue() == nil {
 			t.Error("no value")
+		}
+	})
+}
+
+// TestPlaceholders compares with the library, which does the same slower.
+func TestPlaceholders(t *testing.T) {
+	names := effect.Traffic{Source: "src", Destination: "%KUMA_MESH%", Direction: effect.Incoming}.Placeholders(env())
+	var pairs []string
+	for name, value := range names {
+		pairs = append(pairs, name, value)
+	}
+	library := strings.NewReplacer(pairs...)
+	word := rapid.SampledFrom([]string{
+		"%", "%KUMA_", "KUMA_MESH", "MESH%", "%KUMA_MESH%", "%KUMA_SOURCE_ADDRESS", "_WITHOUT_PORT%", "%KUMA_SOURCE_SERVICE%", "x", "%KUMA_DESTINATION_SERVICE%",
+	})
+	rapid.Check(t, func(t *rapid.T) {
+		text := strings.Join(rapid.SliceOf(word).Draw(t, "words"), "")
+		if got, want := names.Replace(text), library.Replace(text); got != want {
+			t.Errorf("%q becomes %q, want %q", text, got, want)
 		}
 	})
 }

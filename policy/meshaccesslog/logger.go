@@ -7,7 +7,6 @@ import (
 	"maps"
 	"slices"
 	"strconv"
-	"strings"
 
 	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -56,7 +55,7 @@ func (l *loggers) refuse(endpoint, format string) {
 }
 
 // logger makes Envoy's logger of a backend. It is nil for one that cannot be: a collector without a host.
-func (l *loggers) logger(b Backend, standard string, r *strings.Replacer) (*accesslogv3.AccessLog, error) {
+func (l *loggers) logger(b Backend, standard string, r effect.Placeholders) (*accesslogv3.AccessLog, error) {
 	var config proto.Message
 	var err error
 	name := effect.FileLogger
@@ -86,7 +85,7 @@ func (l *loggers) logger(b Backend, standard string, r *strings.Replacer) (*acce
 }
 
 // line is the text of a plain or absent format, with its end.
-func (t *Format) line(standard string, r *strings.Replacer) string {
+func (t *Format) line(standard string, r effect.Placeholders) string {
 	text := standard
 	if t != nil && t.Plain != nil && *t.Plain != "" {
 		text = *t.Plain
@@ -99,7 +98,7 @@ func (t *Format) isJSON() bool { return t != nil && t.Type == FormatJSON }
 func (t *Format) omitsEmpty() bool { return t != nil && t.OmitEmptyValues != nil && *t.OmitEmptyValues }
 
 // object is a JSON format. Keys and values are texts of JSON: Kuma puts them between quotes as they are.
-func (t *Format) object(r *strings.Replacer) (*structpb.Struct, error) {
+func (t *Format) object(r effect.Placeholders) (*structpb.Struct, error) {
 	members := map[string]any{}
 	for _, m := range t.JSON {
 		var one map[string]any
@@ -111,7 +110,7 @@ func (t *Format) object(r *strings.Replacer) (*structpb.Struct, error) {
 	return structpb.NewStruct(members)
 }
 
-func (t *Format) file(path, standard string, r *strings.Replacer) (*filev3.FileAccessLog, error) {
+func (t *Format) file(path, standard string, r effect.Placeholders) (*filev3.FileAccessLog, error) {
 	format := effect.TextLog(t.line(standard, r))
 	if t.isJSON() {
 		object, err := t.object(r)
@@ -125,7 +124,7 @@ func (t *Format) file(path, standard string, r *strings.Replacer) (*filev3.FileA
 }
 
 // pipe writes into the agent's pipe, for whom each line is an object that says where it goes (contract agent.md §4.6).
-func (c *TCP) pipe(path, standard string, r *strings.Replacer) (*filev3.FileAccessLog, error) {
+func (c *TCP) pipe(path, standard string, r effect.Placeholders) (*filev3.FileAccessLog, error) {
 	message := structpb.NewStringValue(c.Format.line(standard, r))
 	if c.Format.isJSON() {
 		object, err := c.Format.object(r)
@@ -144,7 +143,7 @@ func (c *TCP) pipe(path, standard string, r *strings.Replacer) (*filev3.FileAcce
 
 // config makes the logger. Kuma fills nothing in in attributes, and Envoy refuses a listener with a name that it does not
 // know: a proxy that is connected gets what was meant. Only what nobody runs stays as Kuma shows it.
-func (o *OpenTelemetry) config(cluster, standard string, r *strings.Replacer, connected bool) *otelv3.OpenTelemetryAccessLogConfig {
+func (o *OpenTelemetry) config(cluster, standard string, r effect.Placeholders, connected bool) *otelv3.OpenTelemetryAccessLogConfig {
 	attributes := &otlpv1.KeyValueList{}
 	for _, a := range o.Attributes {
 		if connected {
@@ -170,7 +169,7 @@ func text(s string) *otlpv1.AnyValue {
 
 // body is what the policy says, where that is a value of OTLP; an object that is none counts as nothing, and all other JSON
 // is a text.
-func (o *OpenTelemetry) body(standard string, r *strings.Replacer) *otlpv1.AnyValue {
+func (o *OpenTelemetry) body(standard string, r effect.Placeholders) *otlpv1.AnyValue {
 	raw := bytes.TrimSpace(o.Body)
 	if len(raw) == 0 || string(raw) == "null" {
 		return text(r.Replace(standard))
@@ -204,7 +203,7 @@ func textual(v *otlpv1.AnyValue) bool {
 }
 
 // replaceIn replaces in every text of a value.
-func replaceIn(v *otlpv1.AnyValue, r *strings.Replacer) {
+func replaceIn(v *otlpv1.AnyValue, r effect.Placeholders) {
 	switch value := v.GetValue().(type) {
 	case *otlpv1.AnyValue_StringValue:
 		value.StringValue = r.Replace(value.StringValue)

@@ -82,7 +82,7 @@ func (o *OpenTelemetry) advise(f *resource.Faults, p resource.Path) {
 	if _, _, ok := effect.SplitCollector(o.Endpoint); !ok {
 		f.Add(p.Field("endpoint"), "it has no host, nothing is sent")
 	}
-	if !textual(o.body("", strings.NewReplacer())) {
+	if !textual(o.body("", nil)) {
 		f.Add(p.Field("body"), "Envoy refuses the listener with values other than stringValue, arrayValue and kvlistValue: write numbers as texts")
 	}
 }

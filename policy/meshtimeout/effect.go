@@ -21,6 +21,9 @@ const (
 	defaultStreamIdle = 30 * time.Minute
 )
 
+// Key tells that there is a policy, which is all that parts need to know of which it says nothing.
+func Key(effect.Env, *policy.Rules) string { return "defaults" }
+
 // Apply writes timeouts into every inbound, outbound and cluster as soon as one MeshTimeout is effective on the proxy,
 // also into those that no policy names, but for outbounds by tags (contract effects-routing.md §6).
 func Apply(p *effect.Proxy, r *policy.Rules) error {

@@ -68,7 +68,7 @@ func log(p *effect.Proxy, r *policy.Rules) error {
 			if c.Backend.Format != "" {
 				format = c.Backend.Format
 			}
-			line := t.Replacer(p.Env).Replace(format) + "\n"
+			line := t.Placeholders(p.Env).Replace(format) + "\n"
 			path := c.Backend.Conf.Path
 			if c.Backend.Type == resource.LoggingTCP {
 				// The agent reads where a line goes from its beginning (contract agent.md §4.6).

@@ -80,7 +80,8 @@ func (c *change) editConfig(config *anypb.Any) error {
 	return mergeTyped(config, value.GetTypedConfig())
 }
 
-// resources changes whole clusters or listeners. What is added takes the place of its namesake.
+// resources changes whole clusters or listeners. What is added takes the place of its namesake; what is removed leaves a
+// part without a message.
 func (c *change) resources(parts []effect.Part, matches func(effect.Part) bool) ([]effect.Part, error) {
 	out := slices.Clone(parts)
 	switch c.Operation {
@@ -89,10 +90,11 @@ func (c *change) resources(parts []effect.Part, matches func(effect.Part) bool) 
 		if err != nil {
 			return nil, err
 		}
-		out = slices.DeleteFunc(out, func(p effect.Part) bool { return idOf(p.Message) == idOf(m) })
+		remove(out, func(p effect.Part) bool { return p.Message != nil && idOf(p.Message) == idOf(m) })
 		return append(out, effect.Part{Origin: effect.OriginProxyPatch, Message: m}), nil
 	case meshproxypatch.OpRemove:
-		return slices.DeleteFunc(out, matches), nil
+		remove(out, matches)
+		return out, nil
 	case meshproxypatch.OpPatch:
 		for i, p := range out {
 			if !matches(p) {
@@ -107,6 +109,14 @@ func (c *change) resources(parts []effect.Part, matches func(effect.Part) bool) 
 		return out, nil
 	}
 	return nil, c.unknown()
+}
+
+func remove(parts []effect.Part, which func(effect.Part) bool) {
+	for i := range parts {
+		if which(parts[i]) {
+			parts[i].Message = nil
+		}
+	}
 }
 
 func (c *change) unknown() error { return fmt.Errorf("operation %q is not known", c.Operation) }

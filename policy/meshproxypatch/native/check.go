@@ -17,9 +17,14 @@ import (
 func checkChanged(prev, next []effect.Part) error {
 	before := map[id]proto.Message{}
 	for _, p := range prev {
-		before[idOf(p.Message)] = p.Message
+		if p.Message != nil {
+			before[idOf(p.Message)] = p.Message
+		}
 	}
 	for _, p := range next {
+		if p.Message == nil {
+			continue
+		}
 		old := before[idOf(p.Message)]
 		if old == p.Message {
 			continue

@@ -12,7 +12,6 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
 
-	"github.com/kuma-dp/kuma-dp/policy"
 	"github.com/kuma-dp/kuma-dp/policy/effect"
 )
 
@@ -111,13 +110,13 @@ func doubts(prev, next []effect.Part) map[string]string {
 }
 
 // suspicions says which modifications the doubts about what came out are because of.
-func suspicions(parts, patched []effect.Part, rule *policy.SingleRule, each bool) []string {
+func (p *Patcher) suspicions(parts, patched []effect.Part, each bool) []string {
 	last := doubts(parts, patched)
 	if len(last) == 0 {
 		return nil
 	}
 	since := map[string]string{}
-	runAll(parts, rule, each, func(modification string, before, after []effect.Part) {
+	p.run(parts, each, func(modification string, before, after []effect.Part) {
 		now := doubts(before, after)
 		for name, text := range last {
 			if _, known := since[name]; !known && now[name] == text {

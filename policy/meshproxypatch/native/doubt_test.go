@@ -71,7 +71,7 @@ func TestDoubts(t *testing.T) {
 		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			out, warnings := native.Patch(parts(t), rules(t, tt.policies...))
+			out, warnings := native.NewPatcher(rules(t, tt.policies...)).Patch(parts(t))
 			got := ""
 			if len(warnings) > 0 {
 				got = warnings[len(warnings)-1]

@@ -14,77 +14,141 @@ import (
 	"github.com/kuma-dp/kuma-dp/policy/meshproxypatch"
 )
 
-// Patch is the effect of MeshProxyPatch: it runs the modifications of all policies, lower precedence first, on finished
+// Patcher is the effect of MeshProxyPatch: it runs the modifications of all policies, lower precedence first, on finished
 // listeners and clusters (contract effects-security.md §10). One that fails, or after which Envoy would refuse a resource,
 // is left out as a whole and named in the warnings; all others count. What Envoy will refuse for another reason than the
 // rules of its fields is handed on, as in Kuma, with a warning. The messages of parts are not changed.
-func Patch(parts []effect.Part, r *policy.Rules) (patched []effect.Part, warnings []string) {
-	if r.Single == nil {
-		return parts, nil
-	}
-	patched, warnings = runAll(parts, r.Single, false, nil)
-	each := checkChanged(parts, patched) != nil
-	if each {
-		// What comes out counts, not what is between two modifications; only to find who is to blame is each looked at.
-		patched, warnings = runAll(parts, r.Single, true, nil)
-	}
-	return patched, append(warnings, suspicions(parts, patched, r.Single, each)...)
+type Patcher struct{ modifications []modification }
+
+// modification is one step of a policy.
+type modification struct {
+	*meshproxypatch.Modification
+	change *change // nil for one that says nothing
+	name   string  // for warnings
 }
 
-// runAll runs all modifications. After, which may be nil, is called after each one that is not left out.
-func runAll(parts []effect.Part, rule *policy.SingleRule, each bool, after func(modification string, before, after []effect.Part)) ([]effect.Part, []string) {
-	var warnings []string
-	for _, p := range rule.Origin { // the merged conf joins the lists in this order
+var _ effect.Patcher = (*Patcher)(nil)
+
+// NewPatcher reads the modifications of policies.
+func NewPatcher(r *policy.Rules) effect.Patcher {
+	out := &Patcher{}
+	if r.Single == nil {
+		return out
+	}
+	for _, p := range r.Single.Origin { // the merged conf joins the lists in this order
 		spec, ok := p.Spec.(*meshproxypatch.Spec)
 		if !ok {
 			continue
 		}
 		for i := range spec.Conf.AppendModifications {
-			name := fmt.Sprintf("%s %s: appendModifications[%d]", meshproxypatch.Name, p.Name, i)
-			next, err := run(parts, &spec.Conf.AppendModifications[i])
-			if err == nil && each {
-				err = checkChanged(parts, next)
+			m := modification{
+				Modification: &spec.Conf.AppendModifications[i], name: fmt.Sprintf("%s %s: appendModifications[%d]", meshproxypatch.Name, p.Name, i),
 			}
-			if err != nil {
-				warnings = append(warnings, fmt.Sprintf("%s is left out: %v", name, err))
-				continue
-			}
-			if after != nil {
-				after(name, parts, next)
-			}
-			parts = next
+			m.change = m.read()
+			out.modifications = append(out.modifications, m)
 		}
+	}
+	return out
+}
+
+func (m *modification) read() *change {
+	switch {
+	case m.Cluster != nil:
+		return newChange(meshproxypatch.TargetCluster, &m.Cluster.Change)
+	case m.Listener != nil:
+		return newChange(meshproxypatch.TargetListener, &m.Listener.Change)
+	case m.NetworkFilter != nil:
+		return newChange(meshproxypatch.TargetNetworkFilter, &m.NetworkFilter.Change)
+	case m.HTTPFilter != nil:
+		return newChange(meshproxypatch.TargetHTTPFilter, &m.HTTPFilter.Change)
+	case m.VirtualHost != nil:
+		return newChange(meshproxypatch.TargetVirtualHost, &m.VirtualHost.Change)
+	}
+	return nil
+}
+
+// Concerns implements effect.Patcher. A part that no modification selects as it comes keeps the name and the origin by
+// which it could be selected later.
+func (p *Patcher) Concerns(origin effect.Origin, listener bool, name string) bool {
+	return slices.ContainsFunc(p.modifications, func(m modification) bool { return m.concerns(origin, listener, name) })
+}
+
+func (m *modification) concerns(origin effect.Origin, listener bool, name string) bool {
+	in := func(wantOrigin, wantName string) bool {
+		return wants(wantOrigin, string(origin)) && wants(wantName, name)
+	}
+	switch {
+	case m.Cluster != nil && m.Cluster.Operation == meshproxypatch.OpAdd, m.Listener != nil && m.Listener.Operation == meshproxypatch.OpAdd:
+		return m.change.value != nil && idOf(m.change.value) == id{listener, name}
+	case m.Cluster != nil:
+		return !listener && (m.Cluster.Match == nil || in(m.Cluster.Match.Origin, m.Cluster.Match.Name))
+	case !listener:
+		return false
+	case m.Listener != nil:
+		return m.Listener.Match == nil || in(m.Listener.Match.Origin, m.Listener.Match.Name)
+	case m.NetworkFilter != nil:
+		return m.NetworkFilter.Match == nil || in(m.NetworkFilter.Match.Origin, m.NetworkFilter.Match.ListenerName)
+	case m.HTTPFilter != nil:
+		return m.HTTPFilter.Match == nil || in(m.HTTPFilter.Match.Origin, m.HTTPFilter.Match.ListenerName)
+	case m.VirtualHost != nil:
+		return m.VirtualHost.Match == nil || in(m.VirtualHost.Match.Origin, "")
+	}
+	return false
+}
+
+// Patch implements effect.Patcher.
+func (p *Patcher) Patch(parts []effect.Part) (patched []effect.Part, warnings []string) {
+	patched, warnings = p.run(parts, false, nil)
+	each := checkChanged(parts, patched) != nil
+	if each {
+		// What comes out counts, not what is between two modifications; only to find who is to blame is each looked at.
+		patched, warnings = p.run(parts, true, nil)
+	}
+	return patched, append(warnings, p.suspicions(parts, patched, each)...)
+}
+
+// run runs all modifications. After, which may be nil, is called after each one that is not left out.
+func (p *Patcher) run(parts []effect.Part, each bool, after func(modification string, before, after []effect.Part)) (_ []effect.Part, warnings []string) {
+	for _, m := range p.modifications {
+		next, err := m.run(parts)
+		if err == nil && each {
+			err = checkChanged(parts, next)
+		}
+		if err != nil {
+			warnings = append(warnings, fmt.Sprintf("%s is left out: %v", m.name, err))
+			continue
+		}
+		if after != nil {
+			after(m.name, parts, next)
+		}
+		parts = next
 	}
 	return parts, warnings
 }
 
 // run returns the parts after a modification; what it changes is a copy.
-func run(parts []effect.Part, m *meshproxypatch.Modification) ([]effect.Part, error) {
+func (m *modification) run(parts []effect.Part) ([]effect.Part, error) {
+	c := m.change
 	switch {
 	case m.Cluster != nil:
-		c := newChange(meshproxypatch.TargetCluster, &m.Cluster.Change)
 		return c.resources(parts, func(p effect.Part) bool {
 			cluster, ok := p.Message.(*clusterv3.Cluster)
 			return ok && (m.Cluster.Match == nil || wants(m.Cluster.Match.Origin, string(p.Origin)) && wants(m.Cluster.Match.Name, cluster.Name))
 		})
 	case m.Listener != nil:
-		c := newChange(meshproxypatch.TargetListener, &m.Listener.Change)
 		return c.resources(parts, func(p effect.Part) bool {
 			l, ok := p.Message.(*listenerv3.Listener)
 			return ok && (m.Listener.Match == nil || matchListener(p.Origin, l, m.Listener.Match))
 		})
 	case m.NetworkFilter != nil:
-		c := newChange(meshproxypatch.TargetNetworkFilter, &m.NetworkFilter.Change)
 		return filters(parts, m.NetworkFilter.Match, func(l *listenerv3.Listener, name string) error {
 			return c.networkFilters(l, name)
 		})
 	case m.HTTPFilter != nil:
-		c := newChange(meshproxypatch.TargetHTTPFilter, &m.HTTPFilter.Change)
 		return filters(parts, m.HTTPFilter.Match, func(l *listenerv3.Listener, name string) error {
 			return c.httpFilters(l, name)
 		})
 	case m.VirtualHost != nil:
-		c := newChange(meshproxypatch.TargetVirtualHost, &m.VirtualHost.Change)
 		match := m.VirtualHost.Match
 		if match == nil {
 			match = &meshproxypatch.VirtualHostMatch{}

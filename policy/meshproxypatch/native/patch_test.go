@@ -3,6 +3,7 @@ package native_test
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -53,6 +54,12 @@ func rules(t testing.TB, policies ...string) *policy.Rules {
 		out.Single.Origin = append(out.Single.Origin, r)
 	}
 	return out
+}
+
+// patch returns what is left.
+func patch(parts []effect.Part, r *policy.Rules) ([]effect.Part, []string) {
+	out, warnings := native.NewPatcher(r).Patch(parts)
+	return slices.DeleteFunc(out, func(p effect.Part) bool { return p.Message == nil }), warnings
 }
 
 // find returns a listener or cluster as JSON; empty when there is none.
@@ -124,7 +131,7 @@ func TestPatch(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			in := parts(t)
-			out, warnings := native.Patch(in, rules(t, tt.policies...))
+			out, warnings := patch(in, rules(t, tt.policies...))
 			if len(warnings) > 0 {
 				t.Errorf("warnings are %q", warnings)
 			}
@@ -167,8 +174,8 @@ func TestLeftOut(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			in := parts(t)
-			got, warnings := native.Patch(in, rules(t, good, tt.bad+","+"{cluster: {operation: Add, value: 'name: mine'}}"))
-			want, none := native.Patch(in, rules(t, good+","+"{cluster: {operation: Add, value: 'name: mine'}}"))
+			got, warnings := patch(in, rules(t, good, tt.bad+","+"{cluster: {operation: Add, value: 'name: mine'}}"))
+			want, none := patch(in, rules(t, good+","+"{cluster: {operation: Add, value: 'name: mine'}}"))
 			if len(none) > 0 {
 				t.Fatal(none)
 			}
@@ -186,7 +193,7 @@ func TestLeftOut(t *testing.T) {
 // TestEarlierFault: a resource that Envoy refuses for another reason is not the fault of a patch.
 func TestEarlierFault(t *testing.T) {
 	in := []effect.Part{{Origin: effect.OriginOutbound, Message: &clusterv3.Cluster{Name: "bad", LbPolicy: 99}}}
-	out, warnings := native.Patch(in, rules(t, "{cluster: {operation: Patch, value: 'connectTimeout: 2s'}}"))
+	out, warnings := patch(in, rules(t, "{cluster: {operation: Patch, value: 'connectTimeout: 2s'}}"))
 	if len(warnings) > 0 || !strings.Contains(find(t, out, "bad"), `"2s"`) {
 		t.Errorf("got %v, warnings %q", out, warnings)
 	}
@@ -198,7 +205,7 @@ func TestOriginals(t *testing.T) {
 	for _, p := range in {
 		before = append(before, proto.Clone(p.Message))
 	}
-	_, warnings := native.Patch(in, rules(t, "{listener: {operation: Patch, value: 'tcpBacklogSize: 3'}}, {httpFilter: {operation: Remove}}, {virtualHost: {operation: Patch, value: 'name: x'}}, {networkFilter: {operation: Remove}}, {cluster: {operation: Remove}}"))
+	_, warnings := patch(in, rules(t, "{listener: {operation: Patch, value: 'tcpBacklogSize: 3'}}, {httpFilter: {operation: Remove}}, {virtualHost: {operation: Patch, value: 'name: x'}}, {networkFilter: {operation: Remove}}, {cluster: {operation: Remove}}"))
 	if len(warnings) > 0 {
 		t.Error(warnings)
 	}
@@ -207,7 +214,7 @@ func TestOriginals(t *testing.T) {
 			t.Errorf("part %d changed:\n%s", i, diff)
 		}
 	}
-	if out, warnings := native.Patch(in, &policy.Rules{}); len(out) != len(in) || warnings != nil {
+	if out, warnings := patch(in, &policy.Rules{}); len(out) != len(in) || warnings != nil {
 		t.Errorf("without a policy there are %d parts and warnings %q", len(out), warnings)
 	}
 }
@@ -253,7 +260,7 @@ func FuzzPatch(f *testing.F) {
 				{VirtualHost: &meshproxypatch.VirtualHost{Change: change}},
 			},
 		}}}}
-		out, _ := native.Patch(in, &policy.Rules{Single: &policy.SingleRule{Origin: []*resource.Resource{r}}})
+		out, _ := patch(in, &policy.Rules{Single: &policy.SingleRule{Origin: []*resource.Resource{r}}})
 		for _, p := range out {
 			var err error
 			switch m := p.Message.(type) {
