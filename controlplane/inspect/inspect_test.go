@@ -74,7 +74,7 @@ func start(t testing.TB, input []byte, options ...func(*api.Config)) *rig {
 		if r.Kind == resource.KindMesh { // stored by the control plane itself, it has no labels in the captures
 			r.Labels = nil
 		}
-		if r.Kind == resource.KindMeshService { // one without an address is nobody's outbound
+		if r.Kind == resource.KindMeshService && r.Status == nil { // one without an address is nobody's outbound
 			r.Status = &resource.MeshServiceStatus{VIPs: []resource.VIP{{IP: "241.0.0.1"}}, Addresses: []resource.ServiceAddress{{Hostname: r.Name + ".mesh"}}}
 		}
 		if _, err := st.Commit(t.Context(), store.Op{Action: store.Create, Resource: r}); err != nil {

@@ -75,21 +75,28 @@ func TestOlderAndNewer(t *testing.T) {
 		has, lacks map[string][]string
 	}{
 		{
-			"the inbound that no permission is for is closed", []string{permission},
-			map[string][]string{requests: {"old-permission"}, connections: {closed}}, map[string][]string{requests: {"http.rbac"}},
+			"the inbound that no permission is for is closed",
+			[]string{permission},
+			map[string][]string{requests: {"old-permission"}, connections: {closed}},
+			map[string][]string{requests: {"http.rbac"}},
 		},
 		{
-			"a denial takes the place of a permission", []string{permission, permits("a", "Deny")},
-			map[string][]string{requests: {`http.rbac.v3.RBAC","rules":{}}`}, connections: {closed}}, map[string][]string{requests: {"old-permission", "network.rbac"}},
+			"a denial takes the place of a permission",
+			[]string{permission, permits("a", "Deny")},
+			map[string][]string{requests: {`http.rbac.v3.RBAC","rules":{}}`}, connections: {closed}},
+			map[string][]string{requests: {"old-permission", "network.rbac"}},
 		},
 		{
-			"a newer permission opens what no older one is for", []string{permission, permits("b", "Allow")},
+			"a newer permission opens what no older one is for",
+			[]string{permission, permits("b", "Allow")},
 			map[string][]string{requests: {"old-permission"}, connections: {`{"MeshTrafficPermission":{"permissions":[{"any":true}],"principals":[{"any":true}]`}},
 			map[string][]string{connections: {closed}},
 		},
 		{
-			"limits of requests hold off limits of connections", []string{limit, newLimit},
-			map[string][]string{requests: {`"maxTokens":2`, "network.local_ratelimit"}}, map[string][]string{connections: {"local_ratelimit"}},
+			"limits of requests hold off limits of connections",
+			[]string{limit, newLimit},
+			map[string][]string{requests: {`"maxTokens":2`, "network.local_ratelimit"}},
+			map[string][]string{connections: {"local_ratelimit"}},
 		},
 		{"faults", []string{fault, newFault}, map[string][]string{requests: {`"httpStatus":503`}}, map[string][]string{requests: {`"httpStatus":500`}}},
 		{"logs", []string{logs}, map[string][]string{outbound: {"/old", `\"a\" \"a\"`}, past: {"/old"}}, map[string][]string{requests: {"accessLog"}}},
@@ -97,8 +104,10 @@ func TestOlderAndNewer(t *testing.T) {
 		{"newer logs", []string{logs, with("[{type: File, file: {path: /new}}]")}, map[string][]string{outbound: {"/new"}, past: {"/old", "/new"}}, map[string][]string{outbound: {"/old"}}},
 		{"spans", []string{trace}, map[string][]string{requests: {"tracing:z"}, outbound: {"tracing:z"}, "tracing:z": {`"address":"old","portValue":9411`}}, nil},
 		{
-			"newer spans", []string{trace, newTrace},
-			map[string][]string{requests: {"meshtrace:zipkin"}, outbound: {"meshtrace:zipkin"}, "tracing:z": {""}}, map[string][]string{requests: {"tracing:z"}, outbound: {"tracing:z"}},
+			"newer spans",
+			[]string{trace, newTrace},
+			map[string][]string{requests: {"meshtrace:zipkin"}, outbound: {"meshtrace:zipkin"}, "tracing:z": {""}},
+			map[string][]string{requests: {"tracing:z"}, outbound: {"tracing:z"}},
 		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
