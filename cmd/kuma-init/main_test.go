@@ -5,6 +5,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -94,6 +95,33 @@ func inContainer(capabilities, command string) string {
 exec setpriv --bounding-set=-all` + capabilities + ` --inh-caps=-all --ambient-caps=-all --no-new-privs -- ` + command
 }
 
+// leaveJournal puts a journal of an earlier network namespace, which had the number of this one, where the programs look.
+func leaveJournal(t testing.TB, h *netlab.Host) {
+	t.Helper()
+	const dir = "/run/kuma-tproxy"
+	var file string
+	if err := h.Do(func() error {
+		link, err := os.Readlink("/proc/thread-self/ns/net")
+		file = filepath.Join(dir, strings.Trim(link, "net:[]")+".json")
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	const text = `{"Namespace":"earlier","Addresses":{"::6/128":["iptables"]}}`
+	if err := errors.Join(os.MkdirAll(dir, 0o700), os.WriteFile(file, []byte(text), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if got, err := os.ReadFile(file); err != nil || string(got) != text {
+			t.Errorf("the journal of another namespace was changed: %s, %v", got, err)
+		}
+		if err := os.Remove(file); err != nil {
+			t.Error(err)
+		}
+		_ = os.Remove(dir) // others may have files there
+	})
+}
+
 func TestReadOnlyContainer(t *testing.T) {
 	bin := built(t)
 	for _, flavour := range []string{"nft", "legacy"} {
@@ -102,6 +130,7 @@ func TestReadOnlyContainer(t *testing.T) {
 			if flavour == "legacy" {
 				redirectlab.Shell(t, h, "", "for c in iptables ip6tables; do $c-legacy -t filter -A INPUT -p icmp -j ACCEPT; done")
 			}
+			leaveJournal(t, h)
 			container := func(command string) (string, string, error) {
 				return output(t, h, "unshare", "--mount", "--propagation", "private", "sh", "-c", inContainer(",+net_admin,+net_raw", bin+" "+command))
 			}

@@ -6,11 +6,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"slices"
 	"time"
 
 	tp "github.com/kuma-dp/kuma-dp/transparentproxy"
+	"github.com/kuma-dp/kuma-dp/transparentproxy/internal/netns"
 )
 
 // step is a change of one tool's rules.
@@ -97,69 +97,46 @@ func (s step) check() error {
 	return nil
 }
 
+// claimant is who needs addresses, in the journal.
+const claimant = "iptables"
+
 // prepare does what comes before rules: the journal, then the addresses. undo undoes it; settle drops from the journal what
 // the change has replaced.
 func (b *Backend) prepare(steps []step, plan *tp.Plan) (undo func() error, settle func(), err error) {
-	file, err := openJournal(b.cfg.StateDir)
-	if err != nil {
-		return nil, nil, err
-	}
-	old, err := file.read()
-	if err != nil {
-		b.cfg.Log.Warn("journal of earlier installation is not readable, starting a new one", "error", err)
-	}
-	next := journal{Namespace: old.Namespace, Created: slices.Clone(old.Created), Addresses: slices.Clone(old.Addresses)}
+	changes := netns.Changes{Addresses: plan.Addresses}
 	for _, s := range steps {
 		if s.plan != nil && s.tool.flavour == NFT {
 			there, err := nftObjects(s.tool.family)
 			if err != nil {
 				return nil, nil, err
 			}
-			next.noteCreated(there, s.plan)
+			changes.Created = append(changes.Created, toCreate(there, s.plan)...)
 		}
 	}
-	for _, p := range plan.Addresses {
-		has, err := hasAddress(p)
-		if err != nil {
-			return nil, nil, err
-		}
-		if !has && !slices.Contains(next.Addresses, p.String()) {
-			next.Addresses = append(next.Addresses, p.String())
+	old, err := netns.Bare(b.cfg.StateDir)
+	if err != nil { // Claim says so
+		old = nil
+	}
+	var settled []netns.BareRule // without what the steps replace
+	for _, r := range old {
+		if !slices.ContainsFunc(steps, func(s step) bool { return s.tool.has(r) }) {
+			settled = append(settled, r)
 		}
 	}
-	settled := next // without what the steps replace
-	settled.Bare = nil
-	for _, r := range old.Bare {
-		if !slices.ContainsFunc(steps, func(s step) bool { return s.tool.flavour == r.Flavour && s.tool.family == r.Family }) {
-			settled.Bare = append(settled.Bare, r)
-		}
-	}
-	next.Bare = slices.Clone(old.Bare)
 	for _, s := range steps {
-		settled.Bare = append(settled.Bare, s.bareRules()...)
-		next.Bare = append(next.Bare, s.bareRules()...)
+		changes.Bare = append(changes.Bare, s.bareRules()...)
 	}
-	// A read-only /run, as in a container, must not keep redirection away: only the removal is less exact then.
-	if err := file.write(next); err != nil {
-		b.cfg.Log.Warn("what is created cannot be recorded; removal will leave empty tables and the loopback address", "error", err)
-	}
-	added, err := addAddresses(plan.Addresses)
-	undo = func() error {
-		fresh := slices.DeleteFunc(slices.Clone(next.Created), func(c created) bool { return slices.Contains(old.Created, c) })
-		err := errors.Join(removeAddresses(added), deleteCreated(fresh))
-		if len(old.Created)+len(old.Addresses)+len(old.Bare) == 0 {
-			return errors.Join(err, file.remove())
-		}
-		return errors.Join(err, file.write(old))
-	}
+	settled = append(settled, changes.Bare...)
+	unclaim, err := netns.Claim(b.cfg.StateDir, claimant, changes, b.cfg.Log)
 	if err != nil {
-		return nil, nil, errors.Join(err, undo())
+		return nil, nil, err
 	}
+	undo = func() error { return errors.Join(deleteCreated(changes.Created), unclaim()) }
 	settle = func() {
-		if len(settled.Bare) == len(next.Bare) {
+		if len(settled) == len(old)+len(changes.Bare) {
 			return
 		}
-		if err := file.write(settled); err != nil {
+		if err := netns.SetBare(b.cfg.StateDir, settled); err != nil {
 			b.cfg.Log.Warn("what was replaced stays in the journal", "error", err)
 		}
 	}
@@ -263,25 +240,14 @@ func (b *Backend) Remove(ctx context.Context) (removed bool, err error) {
 		}
 		removed = true
 	}
-	file, jerr := openJournal(b.cfg.StateDir)
-	if jerr != nil {
-		errs = append(errs, jerr)
-	}
 	if err := errors.Join(errs...); err != nil {
 		return removed, fmt.Errorf("remove redirection: %w", err)
 	}
-	j, err := file.read()
+	released, err := netns.Release(b.cfg.StateDir, claimant, deleteCreated, b.cfg.Log)
 	if err != nil {
-		b.cfg.Log.Warn("journal is not readable; empty tables and the loopback address stay", "error", err)
-	}
-	errs = []error{deleteCreated(j.Created), removeAddresses(j.Addresses)}
-	if !errors.Is(err, fs.ErrPermission) { // else it is another user's
-		errs = append(errs, file.remove())
-	}
-	if err := errors.Join(errs...); err != nil {
 		return removed, fmt.Errorf("remove redirection: %w", err)
 	}
-	return removed || len(j.Addresses) > 0, nil
+	return removed || released, nil
 }
 
 // warnDoubtful names the rules that stay because they may be somebody else's.
@@ -301,7 +267,7 @@ func (b *Backend) checkHidden(t tool, rs *ruleset) error {
 	if err != nil {
 		return err
 	}
-	if slices.ContainsFunc(ownChains, func(c string) bool { return there[created{t.family, tp.TableNAT, c}] }) {
+	if slices.ContainsFunc(ownChains, func(c string) bool { return there[netns.Created{Family: t.family, Table: tp.TableNAT, Chain: c}] }) {
 		return fmt.Errorf("table nat of %v holds our rules together with native nft rules, which %s cannot read; "+
 			"move the native rules to a table of their own, then try again", t.family, t.save)
 	}

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	tp "github.com/kuma-dp/kuma-dp/transparentproxy"
+	"github.com/kuma-dp/kuma-dp/transparentproxy/internal/netns"
 )
 
 // DefaultWait is how long iptables waits for another user of its lock.
@@ -69,7 +70,7 @@ func New(ctx context.Context, cfg Config) (*Backend, error) {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	if cfg.StateDir == "" {
-		cfg.StateDir = defaultStateDir
+		cfg.StateDir = netns.DefaultStateDir
 	}
 	tools, fixed, err := findTools(ctx, &cfg)
 	if err != nil {
@@ -112,12 +113,8 @@ func (b *Backend) readOne(ctx context.Context, t tool) (*ruleset, error) {
 	if err != nil {
 		return nil, err
 	}
-	file, err := openJournal(b.cfg.StateDir)
-	if err != nil {
-		return nil, err
-	}
-	if j, err := file.read(); err == nil { // those who change anything say that it is not readable
-		rs.claim(j.bareOf(t))
+	if list, err := netns.Bare(b.cfg.StateDir); err == nil { // those who change anything say that it is not readable
+		rs.claim(slices.DeleteFunc(list, func(r netns.BareRule) bool { return !t.has(r) }))
 	}
 	return rs, nil
 }
@@ -227,14 +224,12 @@ func (b *Backend) Check(ctx context.Context, plan *tp.Plan) ([]tp.Difference, er
 			out = append(out, tp.Difference{Family: f.Family, Backend: chosen.backend(), Problem: command(f.Family) + " is missing, so that nothing is redirected"})
 		}
 	}
-	for _, p := range plan.Addresses {
-		has, err := hasAddress(p)
-		if err != nil {
-			return nil, err
-		}
-		if !has {
-			out = append(out, tp.Difference{Family: tp.IPv6, Backend: chosen.backend(), Problem: "loopback lacks the address " + p.String()})
-		}
+	missing, err := netns.MissingAddresses(plan.Addresses)
+	if err != nil {
+		return nil, err
+	}
+	for _, p := range missing {
+		out = append(out, tp.Difference{Family: tp.IPv6, Backend: chosen.backend(), Problem: "loopback lacks the address " + p.String()})
 	}
 	return out, nil
 }

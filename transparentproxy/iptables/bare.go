@@ -9,28 +9,28 @@ import (
 	"strings"
 
 	tp "github.com/kuma-dp/kuma-dp/transparentproxy"
+	"github.com/kuma-dp/kuma-dp/transparentproxy/internal/netns"
 )
 
 // Rules of built-in chains that have no comment, because comments were disabled, are known as ours in two ways: by the journal,
 // which has them exactly, and otherwise by what they say, with the user and the ports that our chains tell. What others may
 // as well have written is left, and named.
 
-// bareRule is a rule of ours without a comment.
-type bareRule struct {
-	Flavour Flavour
-	Family  tp.Family
-	Table   string
-	Chain   string
-	Rule    string // canonical
+// has reports whether a rule of the journal is one that this tool may have written: a damaged journal must not make us
+// remove something else.
+func (t tool) has(r netns.BareRule) bool {
+	return Flavour(r.Flavour) == t.flavour && r.Family == t.family && slices.Contains(ownPlaces[r.Table], r.Chain)
 }
 
 // bareRules lists the rules of built-in chains that a step puts there without comments.
-func (s step) bareRules() []bareRule {
-	var out []bareRule
+func (s step) bareRules() []netns.BareRule {
+	var out []netns.BareRule
 	for _, table := range tables {
 		for _, r := range s.want[table].rules {
 			if slices.Contains(ownPlaces[table], r.chain) && !strings.Contains(r.args, "--comment") {
-				out = append(out, bareRule{s.tool.flavour, s.tool.family, table, r.chain, canonical(strings.Fields(r.args))})
+				out = append(out, netns.BareRule{
+					Flavour: string(s.tool.flavour), Family: s.tool.family, Table: table, Chain: r.chain, Rule: canonical(strings.Fields(r.args)),
+				})
 			}
 		}
 	}
@@ -39,7 +39,7 @@ func (s step) bareRules() []bareRule {
 
 // claim marks as ours what the journal has, each entry once. Of two rules that are equal in every word nobody can tell whose
 // is whose; one of them stays in the end.
-func (rs *ruleset) claim(list []bareRule) {
+func (rs *ruleset) claim(list []netns.BareRule) {
 	for _, c := range list {
 		t := rs.table(c.Table)
 		for i := range t.rules {

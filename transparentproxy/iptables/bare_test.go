@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/kuma-dp/kuma-dp/internal/netlab"
 	"github.com/kuma-dp/kuma-dp/test/redirectlab"
 	tp "github.com/kuma-dp/kuma-dp/transparentproxy"
 )
@@ -26,6 +27,11 @@ COMMIT
 COMMIT
 `
 
+func addLookalikes(t testing.TB, h *netlab.Host, f Flavour) {
+	t.Helper()
+	redirectlab.Shell(t, h, lookalikes, "t=$(cat); for c in iptables ip6tables; do printf '%s\\n' \"$t\" | $c-"+string(f)+"-restore -c --noflush; done")
+}
+
 func bareBackend(t testing.TB, only ...Flavour) *Backend {
 	t.Helper()
 	b := newBackend(t, only...)
@@ -38,11 +44,11 @@ func TestRulesWithoutComments(t *testing.T) {
 	for _, flavour := range flavours {
 		t.Run(string(flavour), func(t *testing.T) {
 			h := redirectlab.NewHosts(t, "tp-bare", "mesh")[0]
-			restoreInto(t, h, flavour, foreign)
-			restoreInto(t, h, flavour, lookalikes)
+			redirectlab.AddForeign(t, h, string(flavour))
+			addLookalikes(t, h, flavour)
 			b := bareBackend(t, flavour)
 			want := redirectlab.Snapshot(t, h)
-			plans := []*tp.Plan{allOn(t), redirectlab.NewPlan(t, func(c *tp.Config) { c.DNS.CaptureAll = true })}
+			plans := []*tp.Plan{redirectlab.NewFullPlan(t), redirectlab.NewPlan(t, func(c *tp.Config) { c.DNS.CaptureAll = true })}
 			for i := range 4 {
 				plan := plans[i%2]
 				redirectlab.Apply(t, h, b, plan)
@@ -79,9 +85,9 @@ func TestRulesWithoutComments(t *testing.T) {
 // have written goes, the rest is named.
 func TestRulesWithoutCommentsAndJournal(t *testing.T) {
 	h := redirectlab.NewHosts(t, "tp-bare2", "mesh")[0]
-	restoreInto(t, h, NFT, lookalikes)
+	addLookalikes(t, h, NFT)
 	b := bareBackend(t, NFT)
-	redirectlab.Apply(t, h, b, allOn(t))
+	redirectlab.Apply(t, h, b, redirectlab.NewFullPlan(t))
 	if err := os.RemoveAll(b.cfg.StateDir); err != nil {
 		t.Fatal(err)
 	}
@@ -115,7 +121,7 @@ func TestFailureWithoutCommentsLeavesEverythingAsBefore(t *testing.T) {
 	b := bareBackend(t, NFT)
 	redirectlab.Apply(t, h, b, redirectlab.NewPlan(t, func(c *tp.Config) { c.DNS.CaptureAll = true }))
 	before := redirectlab.Snapshot(t, h)
-	plan := allOn(t)
+	plan := redirectlab.NewFullPlan(t)
 	badMangle(b, plan)
 	if err := h.Do(func() error { return b.Apply(t.Context(), plan) }); err == nil {
 		t.Error("no error")

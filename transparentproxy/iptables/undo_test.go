@@ -18,65 +18,6 @@ import (
 	tp "github.com/kuma-dp/kuma-dp/transparentproxy"
 )
 
-// foreign are rules of others with counters, own chains, and comments that hold our words.
-const foreign = `*filter
-:MYFILTER - [0:0]
-[5:150] -A INPUT -p tcp -m tcp --dport 4444 -j DROP
-[7:700] -A MYFILTER -m comment --comment "kuma/mesh/transparent/proxy/not in our tables" -j RETURN
-COMMIT
-*nat
-:MYCHAIN - [0:0]
-[1:60] -A PREROUTING -p tcp -m tcp --dport 7777 -j MYCHAIN
-[2:120] -A OUTPUT -p tcp -m tcp --dport 9999 -m comment --comment "see kuma/mesh/transparent/proxy/readme about KUMA_MESH_OUTBOUND" -j REDIRECT --to-ports 9998
-[3:180] -A OUTPUT -p tcp -m tcp --dport 9997 -m comment --comment "kuma/mesh/transparent/proxy/ours by comment, not by verdict" -j MYCHAIN
-[4:240] -A MYCHAIN -m comment --comment "-j KUMA_MESH_INBOUND \"quoted\" \\ and more" -j RETURN
-COMMIT
-`
-
-// foreignNFT is what only nft(8) makes.
-const foreignNFT = `table inet theirs {
-	set s { type ipv4_addr; }
-	chain c {
-		type filter hook input priority 0;
-		ip saddr @s tcp dport 1234 counter packets 9 bytes 99 drop
-	}
-}
-`
-
-func restoreInto(t testing.TB, h *netlab.Host, f Flavour, text string) {
-	t.Helper()
-	redirectlab.Shell(t, h, text, "t=$(cat); for c in iptables ip6tables; do printf '%s\\n' \"$t\" | $c-"+string(f)+"-restore -c --noflush; done")
-}
-
-func allOn(t testing.TB) *tp.Plan {
-	t.Helper()
-	return redirectlab.NewPlan(t, func(c *tp.Config) {
-		c.DNS.Enabled, c.DropInvalid, c.Log = true, true, true
-		c.Inbound.ExcludePorts, c.Outbound.ExcludePorts = redirectlab.ParsePorts(t, "22,3000-3010"), redirectlab.ParsePorts(t, "443")
-		for _, s := range []string{"1000", "tcp:22,3000-5000:106-108", "1-2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17:100000"} {
-			e, err := tp.ParseUIDExclusion(s)
-			if err != nil {
-				t.Fatal(err)
-			}
-			c.Outbound.ExcludeUIDs = append(c.Outbound.ExcludeUIDs, e)
-		}
-		var err error
-		if c.Outbound.ExcludeIPs, err = tp.ParseIPs("172.16.0.0/16,fd00::/8,0.0.0.0/0,::1.2.3.4"); err != nil {
-			t.Fatal(err)
-		}
-		if c.Inbound.ExcludeIPs, err = tp.ParseIPs("10.0.0.1,fe80::1"); err != nil {
-			t.Fatal(err)
-		}
-		for _, s := range []string{"br+:172.18.0.0/16", "iface:fd01::/64"} {
-			v, err := tp.ParseVNet(s)
-			if err != nil {
-				t.Fatal(err)
-			}
-			c.VNets = append(c.VNets, v)
-		}
-	})
-}
-
 func TestRemoveRestoresTheHost(t *testing.T) {
 	for _, tc := range []struct {
 		name    string
@@ -87,45 +28,23 @@ func TestRemoveRestoresTheHost(t *testing.T) {
 	}{
 		{name: "nft, nothing before", flavour: NFT, setup: func(*testing.T, *netlab.Host) {}},
 		{name: "nft, foreign rules", flavour: NFT, setup: func(t *testing.T, h *netlab.Host) {
-			restoreInto(t, h, NFT, foreign)
-			redirectlab.Shell(t, h, foreignNFT, "nft -f -")
+			redirectlab.AddForeign(t, h, "nft")
+			redirectlab.Shell(t, h, redirectlab.ForeignNFT, "nft -f -")
 		}},
 		{name: "nft, one table before", flavour: NFT, setup: func(t *testing.T, h *netlab.Host) {
 			redirectlab.Shell(t, h, "", "iptables-nft -t raw -A OUTPUT -p icmp -j ACCEPT")
 		}},
-		{name: "legacy, foreign rules", flavour: Legacy, setup: func(t *testing.T, h *netlab.Host) { restoreInto(t, h, Legacy, foreign) }, keeps: true},
+		{name: "legacy, foreign rules", flavour: Legacy, setup: func(t *testing.T, h *netlab.Host) { redirectlab.AddForeign(t, h, "legacy") }, keeps: true},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			h := redirectlab.NewHosts(t, "tp-undo", "mesh")[0]
 			tc.setup(t, h)
 			b := newBackend(t, tc.flavour)
-			want := redirectlab.Snapshot(t, h)
-			for range 2 {
-				plan := allOn(t)
-				for range 2 {
-					redirectlab.Apply(t, h, b, plan)
-					if d := redirectlab.Check(t, h, b, plan); len(d) > 0 {
-						t.Fatalf("after apply: %v", d)
-					}
-				}
-				if !redirectlab.Remove(t, h, b) {
-					t.Error("Remove says that there was nothing")
-				}
-				got := redirectlab.Snapshot(t, h)
-				if tc.keeps {
-					got = withoutEmptyTables(got)
-					want = withoutEmptyTables(want)
-				}
-				if diff := cmp.Diff(want, got); diff != "" {
-					t.Fatalf("the host is not as before:\n%s", diff)
-				}
-				if d := redirectlab.Check(t, h, b, nil); len(d) > 0 {
-					t.Errorf("after removal: %v", d)
-				}
+			var visible func(string) string
+			if tc.keeps {
+				visible = withoutEmptyTables
 			}
-			if redirectlab.Remove(t, h, b) {
-				t.Error("Remove found something again")
-			}
+			redirectlab.CheckUndo(t, h, b, visible)
 			if _, err := os.Stat(b.cfg.StateDir); err == nil {
 				t.Error("the journal is left")
 			}
@@ -158,9 +77,9 @@ func withoutEmptyTables(s string) string {
 
 func TestRemoveWithoutJournal(t *testing.T) {
 	h := redirectlab.NewHosts(t, "tp-nojournal", "mesh")[0]
-	restoreInto(t, h, NFT, foreign)
+	redirectlab.AddForeign(t, h, "nft")
 	b := newBackend(t, NFT, Legacy)
-	redirectlab.Apply(t, h, b, allOn(t))
+	redirectlab.Apply(t, h, b, redirectlab.NewFullPlan(t))
 	if err := os.RemoveAll(b.cfg.StateDir); err != nil {
 		t.Fatal(err)
 	}
@@ -245,13 +164,13 @@ func TestFailureLeavesEverythingAsBefore(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			h := redirectlab.NewHosts(t, "tp-fail", "mesh")[0]
-			restoreInto(t, h, tc.flavour, foreign)
+			redirectlab.AddForeign(t, h, string(tc.flavour))
 			b := newBackend(t, tc.flavour)
 			if tc.earlier {
 				redirectlab.Apply(t, h, b, redirectlab.NewPlan(t, func(c *tp.Config) { c.Inbound.Port, c.DNS.CaptureAll = 25006, true }))
 			}
 			before := redirectlab.Snapshot(t, h)
-			plan := allOn(t)
+			plan := redirectlab.NewFullPlan(t)
 			tc.spoil(b, plan)
 			err := h.Do(func() error { return b.Apply(t.Context(), plan) })
 			if err == nil || !strings.Contains(err.Error(), tc.want) {

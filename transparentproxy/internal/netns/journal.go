@@ -1,12 +1,13 @@
 //go:build linux
 
-package iptables
+package netns
 
 import (
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -18,31 +19,42 @@ import (
 	tp "github.com/kuma-dp/kuma-dp/transparentproxy"
 )
 
-// defaultStateDir is outside /run/kuma, which may belong to the agent's user: root must not follow what that user puts there.
-const defaultStateDir = "/run/kuma-tproxy"
+// DefaultStateDir is outside /run/kuma, which may belong to the agent's user: root must not follow what that user puts there.
+const DefaultStateDir = "/run/kuma-tproxy"
 
-// journal records, per network namespace, what an apply created besides rules and chains of ours, which are known by their
-// names. Without it removal still removes those, and leaves empty built-in tables and the loopback address as they are.
+// journal records, per network namespace, what backends created besides rules, chains and tables of ours, which are known
+// by their names. Without it removal still removes those, and leaves empty built-in tables and the loopback address.
 type journal struct {
 	// Namespace tells this namespace from an earlier one with the same file name.
 	Namespace string
-	// Created are built-in chains and tables of the nft flavour that did not exist before. Legacy tables cannot be removed.
-	Created []created
-	// Addresses were added to the loopback interface.
-	Addresses []string
+	// Created are built-in chains and tables of iptables' nft flavour that did not exist before.
+	Created []Created
+	// Addresses were added to the loopback interface, each for the backends named: the last one to go takes it away.
+	Addresses map[string][]string
 	// Bare are rules in built-in chains that have no comment by which they could be known.
-	Bare []bareRule `json:",omitempty"`
+	Bare []BareRule `json:",omitempty"`
 }
 
-// bareOf returns the entries of one tool.
-func (j journal) bareOf(t tool) []bareRule {
-	return slices.DeleteFunc(slices.Clone(j.Bare), func(r bareRule) bool { return r.Flavour != t.flavour || r.Family != t.family })
-}
-
-// created is a built-in chain, or a whole table when Chain is empty.
-type created struct {
+// Created is a built-in chain, or a whole table when Chain is empty.
+type Created struct {
 	Family       tp.Family
 	Table, Chain string
+}
+
+// BareRule is a rule of iptables in a built-in chain. Its words mean something to iptables only, which also decides whether
+// the rule can be one of its own.
+type BareRule struct {
+	Flavour string
+	Family  tp.Family
+	Table   string
+	Chain   string
+	Rule    string
+}
+
+func (j journal) empty() bool { return len(j.Created)+len(j.Addresses)+len(j.Bare) == 0 }
+
+func (j journal) equal(o journal) bool {
+	return slices.Equal(j.Created, o.Created) && slices.Equal(j.Bare, o.Bare) && maps.EqualFunc(j.Addresses, o.Addresses, slices.Equal[[]string])
 }
 
 // journalFile is where the journal of the calling thread's namespace is.
@@ -104,11 +116,22 @@ func (f journalFile) read() (journal, error) {
 	return old, nil
 }
 
+// tables of iptables that a backend may have made the kernel create.
+var tables = []string{tp.TableRaw, tp.TableNAT, tp.TableMangle}
+
 // keepKnown drops what no apply writes: a damaged journal must not make us remove something else.
 func (j *journal) keepKnown() {
-	j.Created = slices.DeleteFunc(j.Created, func(c created) bool { return !slices.Contains(tables, c.Table) })
-	j.Bare = slices.DeleteFunc(j.Bare, func(r bareRule) bool { return !slices.Contains(ownPlaces[r.Table], r.Chain) })
-	j.Addresses = slices.DeleteFunc(j.Addresses, func(a string) bool { return !slices.Contains(ownAddresses, a) })
+	j.Created = slices.DeleteFunc(j.Created, func(c Created) bool { return !slices.Contains(tables, c.Table) })
+	j.Bare = slices.DeleteFunc(j.Bare, func(r BareRule) bool { return !slices.Contains(tables, r.Table) })
+	maps.DeleteFunc(j.Addresses, func(a string, users []string) bool { return !slices.Contains(ownAddresses, a) || len(users) == 0 })
+}
+
+// put replaces the journal, or forgets it when it says nothing.
+func (f journalFile) put(j journal) error {
+	if j.empty() {
+		return f.remove()
+	}
+	return f.write(j)
 }
 
 // write replaces the journal for good before it returns.
@@ -148,9 +171,19 @@ func (f journalFile) write(j journal) (err error) {
 	return nil
 }
 
+// foreign reports whether the file is that of an earlier namespace with the same file name.
+func (f journalFile) foreign() bool {
+	b, err := os.ReadFile(f.path)
+	var j struct{ Namespace string }
+	return err == nil && json.Unmarshal(b, &j) == nil && j.Namespace != f.namespace
+}
+
 // remove forgets the journal; the directory goes with the last one. A file system that is read-only refuses to remove even
 // what is not there.
 func (f journalFile) remove() error {
+	if f.foreign() {
+		return nil
+	}
 	gone := func(path string, err error) bool {
 		_, there := os.Lstat(path)
 		return err == nil || errors.Is(there, fs.ErrNotExist)
@@ -163,24 +196,4 @@ func (f journalFile) remove() error {
 		return fmt.Errorf("remove journal directory: %w", err)
 	}
 	return nil
-}
-
-// noteCreated records what the apply of a plan is about to create in the nft flavour: iptables makes built-in chains, and
-// not only those it needs.
-func (j *journal) noteCreated(there map[created]bool, plan *tp.FamilyPlan) {
-	for _, t := range plan.Tables {
-		for _, chain := range append(slices.Clone(builtinChains[t.Name]), "") {
-			c := created{plan.Family, t.Name, chain}
-			if !there[c] && !slices.Contains(j.Created, c) {
-				j.Created = append(j.Created, c)
-			}
-		}
-	}
-}
-
-// builtinChains are all that a table can have.
-var builtinChains = map[string][]string{
-	tp.TableRaw:    {"PREROUTING", "OUTPUT"},
-	tp.TableNAT:    {"PREROUTING", "INPUT", "OUTPUT", "POSTROUTING"},
-	tp.TableMangle: {"PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"},
 }
