@@ -1,6 +1,6 @@
 // Package transparentproxy turns a configuration and the facts of a host into a plan of packet-filter rules that redirects
 // the host's traffic to Envoy. The plan is a value: it can be printed, compared, applied, checked against the kernel and
-// undone. Nothing here changes the host; backends do (see the package iptables).
+// undone. Nothing here changes the host; backends do (see the packages nftables and iptables).
 //
 // Names, ports and the order of rules are those of Kuma 2.9 (contract transparentproxy.md §1 and §2), so that each side's
 // tools can remove what the other installed.

@@ -1,0 +1,63 @@
+//go:build linux
+
+package nftables
+
+import (
+	"fmt"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/kuma-dp/kuma-dp/test/redirectlab"
+	"github.com/kuma-dp/kuma-dp/transparentproxy/internal/netns"
+)
+
+func TestErrorsOfTheKernel(t *testing.T) {
+	if err := fmt.Errorf("list: %w", unix.EOPNOTSUPP); !isAbsent(err) || isAbsent(unix.EPERM) || isAbsent(nil) {
+		t.Error("a kernel without nf_tables is not recognised")
+	}
+	tr := &transaction{}
+	tr.add("a table", newTable(unix.NFPROTO_INET))
+	for _, tc := range []struct {
+		refused netns.Refused
+		want    string
+	}{
+		{netns.Refused{Index: 0, Errno: unix.EAFNOSUPPORT}, "the kernel refuses a table: not in this kernel: address family not supported by protocol"},
+		{netns.Refused{Index: -1, Errno: unix.EPERM}, "the kernel refuses nf_tables: operation not permitted"},
+		{netns.Refused{Index: 7, Errno: unix.EPERM}, "the kernel refuses nf_tables: operation not permitted"},
+	} {
+		if got := tr.explain(&tc.refused); got == nil || got.Error() != tc.want {
+			t.Errorf("got %v, want %s", got, tc.want)
+		}
+	}
+}
+
+// FuzzDescribe checks that whatever a rule holds can be read, and is never taken for another rule because something of it
+// was not understood.
+func FuzzDescribe(f *testing.F) {
+	for _, table := range must(compile(redirectlab.NewFullPlan(f), unix.NFPROTO_INET)) {
+		e := &encoder{family: table.family}
+		for _, c := range table.chains {
+			for _, r := range c.rules {
+				f.Add(must(marshal(table.family, e.rule(r))))
+			}
+		}
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		text := describe(b, map[string]string{"s": "contents"})
+		more := netns.AppendAttr(b[:len(b)/4*4:len(b)/4*4], unix.NFTA_LIST_ELEM|unix.NLA_F_NESTED, netns.AppendString(nil, unix.NFTA_EXPR_NAME, "unknown"))
+		items := 0
+		whole := 0
+		for _, v := range netns.Attrs(b) {
+			items++
+			whole += (len(v)+3)/4*4 + 4
+		}
+		if whole == len(b) && describe(more, nil) == text {
+			t.Errorf("an expression more makes no difference: %q", text)
+		}
+		if (items == 0) != (text == "") {
+			t.Errorf("%d expressions are described by %q", items, text)
+		}
+		readElement(b)
+	})
+}
