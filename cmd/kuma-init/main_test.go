@@ -102,12 +102,12 @@ func leaveJournal(t testing.TB, h *netlab.Host) {
 	var file string
 	if err := h.Do(func() error {
 		link, err := os.Readlink("/proc/thread-self/ns/net")
-		file = filepath.Join(dir, strings.Trim(link, "net:[]")+".json")
+		file = filepath.Join(dir, strings.Trim(link, "net:[]")+".journal.json")
 		return err
 	}); err != nil {
 		t.Fatal(err)
 	}
-	const text = `{"Namespace":"earlier","Addresses":{"::6/128":["iptables"]}}`
+	const text = `{"namespace":"earlier","content":{"Addresses":{"::6/128":["iptables"]}}}`
 	if err := errors.Join(os.MkdirAll(dir, 0o700), os.WriteFile(file, []byte(text), 0o600)); err != nil {
 		t.Fatal(err)
 	}

@@ -33,6 +33,8 @@ const undoTime = 10 * time.Second
 type Config struct {
 	// Log takes warnings and what was changed; nil for none.
 	Log *slog.Logger
+	// Flavour is the only one that the backend sees and changes; empty for both, of which one is chosen.
+	Flavour Flavour
 	// Path lists directories to search for iptables before the standard ones, separated by colons.
 	Path string
 	// Wait is how long iptables waits for its lock, rounded up to seconds; 0 does not wait. Only the legacy flavour has one.
@@ -62,6 +64,8 @@ type Backend struct {
 	tools []tool
 	// fixed is the flavour of given executables.
 	fixed Flavour
+	// given says that the only flavour is that of given executables.
+	given bool
 }
 
 // New finds the iptables binaries. It fails when there are none, or ctx ends.
@@ -76,11 +80,32 @@ func New(ctx context.Context, cfg Config) (*Backend, error) {
 	if err != nil {
 		return nil, fmt.Errorf("find iptables: %w", err)
 	}
-	if !slices.ContainsFunc(tools, func(t tool) bool { return t.family == tp.IPv4 }) {
-		return nil, fmt.Errorf("find iptables: no iptables-save and iptables-restore in %s; install the package iptables",
-			strings.Join(append([]string{cfg.Path}, standardDirs...), ":"))
+	b := &Backend{cfg: cfg, tools: tools, fixed: fixed}
+	if cfg.Flavour != "" {
+		return b.Only(cfg.Flavour, cfg.StateDir)
 	}
-	return &Backend{cfg, tools, fixed}, nil
+	return b, b.check()
+}
+
+// Only is the backend that sees and changes one flavour, and keeps its journal in a directory of its own.
+func (b *Backend) Only(f Flavour, stateDir string) (*Backend, error) {
+	only := &Backend{cfg: b.cfg, given: b.fixed == f}
+	only.cfg.Flavour, only.cfg.StateDir = f, stateDir
+	for _, t := range b.tools {
+		if t.flavour == f {
+			only.tools = append(only.tools, t)
+		}
+	}
+	return only, only.check()
+}
+
+// check fails when there is nothing to work with.
+func (b *Backend) check() error {
+	if slices.ContainsFunc(b.tools, func(t tool) bool { return t.family == tp.IPv4 }) {
+		return nil
+	}
+	return fmt.Errorf("find iptables: no iptables-save and iptables-restore %sin %s; install the package iptables", flavoured(b.cfg.Flavour),
+		strings.Join(append([]string{b.cfg.Path}, standardDirs...), ":"))
 }
 
 // survey is what is there, by tool.

@@ -157,6 +157,12 @@ func (t tool) read(ctx context.Context, cfg *Config) (*ruleset, error) {
 	if t.flavour == Legacy && !legacyTables(t.family) {
 		return &ruleset{}, nil
 	}
+	if t.flavour == NFT {
+		// A host without any table is spared a process.
+		if there, err := nftObjects(t.family); err == nil && len(there) == 0 {
+			return &ruleset{}, nil
+		}
+	}
 	out, err := cfg.run(ctx, "", t.save)
 	if err != nil {
 		return nil, err
@@ -189,5 +195,5 @@ func (t tool) write(ctx context.Context, cfg *Config, text string, more ...strin
 		}
 	}
 	_, err := cfg.run(ctx, text, t.restore, args...)
-	return err
+	return cfg.lockHolder(err)
 }

@@ -1,7 +1,7 @@
 //go:build linux
 
 // Package netns is what the backends of redirection share in the network namespace of the calling thread: the addresses of
-// loopback, the journal of what was created, and transactions of nf_tables.
+// loopback, files and a lock, the journal of what was created, and transactions of nf_tables.
 package netns
 
 import (
@@ -15,11 +15,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ownAddresses are all addresses that a plan ever puts on loopback.
-var ownAddresses = []string{"::6/128"}
+// OwnAddresses are all addresses that a plan ever puts on loopback.
+var OwnAddresses = []netip.Prefix{netip.MustParsePrefix("::6/128")}
 
-// addAddresses adds what is missing on loopback and returns what it added.
-func addAddresses(want []netip.Prefix) (added []string, err error) {
+// AddAddresses adds what is missing on loopback and returns what it added.
+func AddAddresses(want []netip.Prefix) (added []netip.Prefix, err error) {
 	if len(want) == 0 {
 		return nil, nil
 	}
@@ -28,20 +28,20 @@ func addAddresses(want []netip.Prefix) (added []string, err error) {
 		return nil, fmt.Errorf("find loopback interface: %w", err)
 	}
 	for _, p := range want {
-		a := &netlink.Addr{IPNet: &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}, Flags: unix.IFA_F_NODAD}
-		err := netlink.AddrAdd(lo, a)
+		err := netlink.AddrAdd(lo, &netlink.Addr{IPNet: ipNet(p), Flags: unix.IFA_F_NODAD})
 		if errors.Is(err, unix.EEXIST) {
 			continue
 		}
 		if err != nil {
 			return added, fmt.Errorf("add address %v to loopback: %w; without it IPv6 cannot be redirected, use --ip-family-mode ipv4", p, err)
 		}
-		added = append(added, p.String())
+		added = append(added, p)
 	}
 	return added, nil
 }
 
-func removeAddresses(list []string) error {
+// RemoveAddresses takes addresses off loopback; those that are not there are no error.
+func RemoveAddresses(list []netip.Prefix) error {
 	if len(list) == 0 {
 		return nil
 	}
@@ -50,16 +50,16 @@ func removeAddresses(list []string) error {
 		return fmt.Errorf("find loopback interface: %w", err)
 	}
 	var errs []error
-	for _, s := range list {
-		a, err := netlink.ParseAddr(s)
-		if err == nil {
-			err = netlink.AddrDel(lo, a)
-		}
-		if err != nil && !errors.Is(err, unix.EADDRNOTAVAIL) {
-			errs = append(errs, fmt.Errorf("remove address %s from loopback: %w", s, err))
+	for _, p := range list {
+		if err := netlink.AddrDel(lo, &netlink.Addr{IPNet: ipNet(p)}); err != nil && !errors.Is(err, unix.EADDRNOTAVAIL) {
+			errs = append(errs, fmt.Errorf("remove address %v from loopback: %w", p, err))
 		}
 	}
 	return errors.Join(errs...)
+}
+
+func ipNet(p netip.Prefix) *net.IPNet {
+	return &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}
 }
 
 // MissingAddresses returns those that loopback does not have.

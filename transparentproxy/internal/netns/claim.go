@@ -39,9 +39,9 @@ func Claim(dir, backend string, c Changes, log *slog.Logger) (undo func() error,
 	if err != nil {
 		return nil, err
 	}
-	next := journal{Namespace: old.Namespace, Created: slices.Clone(old.Created), Addresses: maps.Clone(old.Addresses), Bare: slices.Concat(old.Bare, c.Bare)}
+	next := journal{Created: slices.Clone(old.Created), Addresses: maps.Clone(old.Addresses), Bare: slices.Concat(old.Bare, c.Bare)}
 	if next.Addresses == nil {
-		next.Addresses = map[string][]string{}
+		next.Addresses = map[netip.Prefix][]string{}
 	}
 	for _, made := range c.Created {
 		if !slices.Contains(next.Created, made) {
@@ -49,9 +49,9 @@ func Claim(dir, backend string, c Changes, log *slog.Logger) (undo func() error,
 		}
 	}
 	for _, p := range c.Addresses {
-		users := next.Addresses[p.String()]
+		users := next.Addresses[p]
 		if ours := len(users) > 0 || slices.Contains(missing, p); ours && !slices.Contains(users, backend) {
-			next.Addresses[p.String()] = append(slices.Clip(users), backend)
+			next.Addresses[p] = append(slices.Clip(users), backend)
 		}
 	}
 	if !next.equal(old) {
@@ -59,11 +59,11 @@ func Claim(dir, backend string, c Changes, log *slog.Logger) (undo func() error,
 		if err := file.put(next); err != nil {
 			log.Warn("what is created cannot be recorded; removal will leave empty tables and the loopback address", "error", err)
 		} else {
-			log.Debug("journal written", "path", file.path)
+			log.Debug("journal written", "path", file.Path())
 		}
 	}
-	added, err := addAddresses(missing)
-	undo = func() error { return errors.Join(removeAddresses(added), warned(file.put(old), log)) }
+	added, err := AddAddresses(missing)
+	undo = func() error { return errors.Join(RemoveAddresses(added), warned(file.put(old), log)) }
 	if err != nil {
 		return nil, errors.Join(err, undo())
 	}
@@ -123,8 +123,8 @@ func Release(dir, backend string, deleteCreated func([]Created) error, log *slog
 		errs = append(errs, deleteCreated(j.Created))
 		j.Created, j.Bare = nil, nil
 	}
-	var unused []string
-	for _, a := range slices.Sorted(maps.Keys(j.Addresses)) {
+	var unused []netip.Prefix
+	for _, a := range slices.SortedFunc(maps.Keys(j.Addresses), netip.Prefix.Compare) {
 		users := slices.DeleteFunc(slices.Clone(j.Addresses[a]), func(u string) bool { return u == backend })
 		switch {
 		case len(users) == len(j.Addresses[a]):
@@ -135,7 +135,7 @@ func Release(dir, backend string, deleteCreated func([]Created) error, log *slog
 			unused = append(unused, a)
 		}
 	}
-	errs = append(errs, removeAddresses(unused))
+	errs = append(errs, RemoveAddresses(unused))
 	if !another {
 		errs = append(errs, warned(file.put(j), log))
 	}

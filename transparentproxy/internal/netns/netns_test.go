@@ -116,7 +116,7 @@ func TestJournalThatIsNotOurs(t *testing.T) {
 		log            string
 		stays          bool
 	}{
-		{"another namespace", `"Namespace":"`, `"Namespace":"x`, "", true},
+		{"another namespace", `"namespace":"`, `"namespace":"x`, "", true},
 		{"damaged", `{`, ``, "journal is not readable", false},
 		{"an address that is never ours", `::6/128`, `::1/128`, "", false},
 		{"nobody's address", `["one"]`, `[]`, "", false},
@@ -156,7 +156,7 @@ func TestReadOnlyStateDir(t *testing.T) {
 	}{
 		{name: "ours", warns: true},
 		{name: "ours, undone", undo: true, warns: true},
-		{name: "of an earlier namespace", from: `"Namespace":"`, to: `"Namespace":"x`, address: true},
+		{name: "of an earlier namespace", from: `"namespace":"`, to: `"namespace":"x`, address: true},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			b := newLab(t)
