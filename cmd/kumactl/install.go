@@ -22,7 +22,7 @@ func newInstallCommand(a *app) *cobra.Command {
 
 // process is what the commands of redirection need of this program.
 func (a *app) process() redirection.Process {
-	return redirection.Process{Streams: command.Streams{In: a.stdin, Out: a.stdout, Err: a.stderr}, LookupEnv: a.lookup}
+	return redirection.Process{Streams: command.Streams{In: a.stdin, Out: a.stdout, Err: a.stderr}, LookupEnv: a.lookup, Confirm: a.unconfirmed}
 }
 
 // onThisHost refuses what 2.9 installs on Kubernetes, and says so.

@@ -48,6 +48,12 @@ func run(args []string, lookup func(string) (string, bool), stdin io.Reader, std
 	if err == nil {
 		return exitOK
 	}
+	if result, ok := errors.AsType[*exitError](err); ok {
+		if result.err != nil {
+			fmt.Fprintln(stderr, "Error:", command.OneLine(result.err.Error()))
+		}
+		return result.code
+	}
 	fmt.Fprintln(stderr, "Error:", command.OneLine(err.Error()))
 	_, wrong := errors.AsType[*usageError](err)
 	// The last is cobra's own, for commands that refuse arguments with its validators.
@@ -56,6 +62,15 @@ func run(args []string, lookup func(string) (string, bool), stdin io.Reader, std
 	}
 	return exitFailure
 }
+
+// exitError is an exit code with a meaning of its own; without an error everything has been said.
+type exitError struct {
+	code int
+	err  error
+}
+
+func (e *exitError) Error() string { return fmt.Sprintf("exit code %d", e.code) }
+func (e *exitError) Unwrap() error { return e.err }
 
 // usageError is a command line that is wrong by itself.
 type usageError struct{ text string }
@@ -95,7 +110,7 @@ func group(use, short string, commands ...*cobra.Command) *cobra.Command {
 func newRootCommand(a *app) *cobra.Command {
 	root := group("kumactl", "Manage a service mesh",
 		newApplyCommand(a), newGetCommand(a), newDeleteCommand(a), newInspectCommand(a), newExportCommand(a),
-		newGenerateCommand(a), newInstallCommand(a), newUninstallCommand(a),
+		newGenerateCommand(a), newInstallCommand(a), newUninstallCommand(a), newTransparentProxyCommand(a),
 		newConfigCommand(a), newVersionCommand(a))
 	root.Long = "Manage a service mesh: its resources, tokens and the redirection of this host's traffic.\n\n" +
 		"Every global flag can also be given as a variable: KUMACTL_ and its name in capitals with _ for -, such as\n" +

@@ -1,15 +1,22 @@
 //go:build linux
 
-// Package redirect applies a plan to the host that it runs on: it chooses a backend, cleans what other backends, earlier
-// versions or Kuma's kumactl left behind in any of them, and compares the kernel with the plan.
+// Package redirect applies a configuration to the host that it runs on: it chooses a backend, cleans what other backends,
+// earlier versions or Kuma's kumactl left behind in any of them, compares the kernel with the plan, and keeps it that way.
 //
 // Everything happens in the network namespace of the calling thread.
 package redirect
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"time"
 
 	tp "github.com/kuma-dp/kuma-dp/transparentproxy"
+	"github.com/kuma-dp/kuma-dp/transparentproxy/internal/netns"
 )
 
 // Backend puts plans into the kernel in one way. Its methods name only rules of ours and of Kuma's.
@@ -23,4 +30,197 @@ type Backend interface {
 	Remove(ctx context.Context) (removed bool, err error)
 	// Check compares the kernel with the plan; nil is the plan of no redirection. It changes nothing.
 	Check(ctx context.Context, plan *tp.Plan) ([]tp.Difference, error)
+}
+
+// What some backends can do besides.
+type (
+	// saver keeps and brings back everything that Apply and Remove may change, also what others made of it.
+	saver interface {
+		Save(ctx context.Context) ([]byte, error)
+		Restore(ctx context.Context, data []byte) error
+	}
+	// prober finds out about conntrack zones by trying, which may make the kernel load modules.
+	prober interface {
+		ProbeZones(ctx context.Context, host *tp.Host) error
+	}
+	// sharer stands among the rules of others and says how many there are.
+	sharer interface {
+		Others(ctx context.Context) (int, error)
+	}
+)
+
+// Names that Config.Backend takes besides those of candidates.
+const (
+	Auto     = "auto"
+	IPTables = "iptables" // either flavour
+)
+
+// DefaultStateDir is outside /run/kuma, which may belong to the agent's user: root must not follow what that user puts there.
+const DefaultStateDir = "/run/kuma-tproxy"
+
+// Candidate is a backend by name: nftables, iptables-nft or iptables-legacy. Backend is nil when it cannot be had on this
+// host; Err then says why.
+type Candidate struct {
+	Name    string
+	Backend Backend
+	Err     error
+}
+
+// isIPTables reports whether the candidate is a flavour of iptables.
+func (c Candidate) isIPTables() bool { return strings.HasPrefix(c.Name, IPTables+"-") }
+
+// Config is what a Manager needs.
+type Config struct {
+	// Candidates are all backends, the best first. Whichever is chosen, the others are cleaned.
+	Candidates []Candidate
+	// Backend is the name of a candidate, IPTables, or Auto (the default): the one that an installation uses, else the first
+	// that works.
+	Backend string
+	// StateDir keeps what has to be known later; empty for DefaultStateDir.
+	StateDir string
+	// Log takes warnings and what was changed; nil for none.
+	Log *slog.Logger
+}
+
+// Manager redirects with one of several backends. Several processes may have one each and wait for each other; one Manager is
+// for one goroutine.
+type Manager struct {
+	cfg    Config
+	memory *record // of an installation that could not be written down
+	last   *record // as read or written last
+}
+
+// New checks the configuration.
+func New(cfg Config) (*Manager, error) {
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	if cfg.StateDir == "" {
+		cfg.StateDir = DefaultStateDir
+	}
+	if cfg.Backend == "" {
+		cfg.Backend = Auto
+	}
+	names := []string{Auto, IPTables}
+	for _, c := range cfg.Candidates {
+		names = append(names, c.Name)
+	}
+	if !slices.Contains(names, cfg.Backend) {
+		return nil, fmt.Errorf("unknown backend %q: choose one of %s", cfg.Backend, strings.Join(names, ", "))
+	}
+	return &Manager{cfg: cfg}, nil
+}
+
+// ErrNoBackend: none of the backends asked for works on this host, or for this user.
+var ErrNoBackend = errors.New("no backend works")
+
+// undoTime bounds going back after a failure, which happens even when the caller's time is over.
+const undoTime = 20 * time.Second
+
+// lock keeps other processes of ours out. Where it cannot be had, as on a read-only /run, redirection goes on without.
+func (m *Manager) lock(ctx context.Context) (unlock func(), err error) {
+	release, err := netns.Lock(ctx, m.cfg.StateDir)
+	if ctx.Err() != nil {
+		return nil, fmt.Errorf("wait for another change of redirection: %w", err)
+	}
+	if err != nil {
+		m.cfg.Log.Debug("other processes cannot be locked out", "error", err)
+		return func() {}, nil
+	}
+	return func() {
+		if err := release(); err != nil {
+			m.cfg.Log.Warn("lock stays", "error", err)
+		}
+	}, nil
+}
+
+// survey is what is there of ours and of Kuma's, by backend.
+type survey map[string]found
+
+type found struct {
+	there []tp.Difference // from nothing
+	err   error           // the backend does not work here
+}
+
+// survey asks every backend. One that cannot be asked is no failure: it may be one that this kernel does not have.
+func (m *Manager) survey(ctx context.Context) (survey, error) {
+	s := survey{}
+	for _, c := range m.cfg.Candidates {
+		f := found{err: c.Err}
+		if c.Backend != nil {
+			f.there, f.err = c.Backend.Check(ctx, nil)
+		}
+		if ctx.Err() != nil {
+			return nil, f.err
+		}
+		s[c.Name] = f
+	}
+	return s, nil
+}
+
+// all lists what is there, in the order of the candidates.
+func (s survey) all(candidates []Candidate) []tp.Difference {
+	var out []tp.Difference
+	for _, c := range candidates {
+		out = append(out, s[c.Name].there...)
+	}
+	return out
+}
+
+// choose picks the backend: the one asked for, else the one in use, else the first that works. Among the flavours of
+// iptables it is the one that others use, Docker above all, else nft (contract transparentproxy.md §1.3).
+func (m *Manager) choose(ctx context.Context, s survey, rec *record) (Candidate, error) {
+	var usable []Candidate
+	var errs []error
+	for _, c := range m.cfg.Candidates {
+		switch want := m.cfg.Backend; {
+		case want == Auto, want == c.Name, want == IPTables && c.isIPTables():
+		default:
+			continue
+		}
+		if err := s[c.Name].err; err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", c.Name, err))
+			continue
+		}
+		usable = append(usable, c)
+		if rec != nil && rec.Backend == c.Name && m.cfg.Backend != IPTables { // executables may have been given
+			return c, nil
+		}
+	}
+	if len(usable) == 0 {
+		return Candidate{}, fmt.Errorf("%w: %w", ErrNoBackend, errors.Join(errs...))
+	}
+	chosen := usable[0]
+	if !chosen.isIPTables() {
+		return chosen, nil
+	}
+	most, conflict := -1, 0
+	for _, c := range usable {
+		by, ok := c.Backend.(sharer)
+		if !ok {
+			continue
+		}
+		n, err := by.Others(ctx)
+		if err != nil {
+			return Candidate{}, err
+		}
+		if n > most {
+			chosen, most = c, n
+		}
+		if n > 0 {
+			conflict++
+		}
+	}
+	if conflict > 1 {
+		m.cfg.Log.Warn("conflicting iptables modes detected: both nft and legacy rules exist", "chosen", chosen.Name)
+	}
+	return chosen, nil
+}
+
+func (m *Manager) candidate(name string) (Candidate, bool) {
+	i := slices.IndexFunc(m.cfg.Candidates, func(c Candidate) bool { return c.Name == name })
+	if i < 0 {
+		return Candidate{}, false
+	}
+	return m.cfg.Candidates[i], true
 }

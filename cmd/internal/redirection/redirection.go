@@ -5,12 +5,17 @@ import (
 	"context"
 	"log/slog"
 	"os"
+	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/kuma-dp/kuma-dp/internal/command"
 	tp "github.com/kuma-dp/kuma-dp/transparentproxy"
+	"github.com/kuma-dp/kuma-dp/transparentproxy/candidates"
 	"github.com/kuma-dp/kuma-dp/transparentproxy/iptables"
+	"github.com/kuma-dp/kuma-dp/transparentproxy/redirect"
 	"github.com/kuma-dp/kuma-dp/transparentproxy/settings"
 )
 
@@ -22,6 +27,9 @@ type Process struct {
 	command.Streams
 	// LookupEnv is os.LookupEnv.
 	LookupEnv func(string) (string, bool)
+	// Confirm installs for a time, after which the installation is taken back unless it is confirmed. Without it there is no
+	// flag for that.
+	Confirm func(ctx context.Context, m *redirect.Manager, cfg tp.Config, timeout time.Duration) (*redirect.Planned, error)
 }
 
 // Settings reads what the flags of the command, which settings.Bind has added, the environment and the files say, and logs
@@ -43,15 +51,36 @@ func (p Process) warned(s settings.Settings, err error) (settings.Settings, erro
 
 func (p Process) log() *slog.Logger { return slog.New(slog.NewTextHandler(p.Err, nil)) }
 
-// backend finds iptables.
-func (p Process) backend(ctx context.Context, o settings.Options) (*iptables.Backend, error) {
+// Manager has all backends of this host; backend is one of candidates.Names, or empty.
+func (p Process) Manager(ctx context.Context, o settings.Options, backend string) (*redirect.Manager, error) {
 	path, _ := p.LookupEnv("PATH") // none is as good as empty
-	cfg := iptables.Config{
+	cfg := candidates.Config{
 		Log: p.log(), Path: path, Wait: o.Wait, WaitInterval: o.WaitInterval, MaxRetries: o.MaxRetries, RetryDelay: o.RetryDelay,
 		NoComments: o.NoComments, Sandbox: o.Sandbox, Executables: map[tp.Family]iptables.Executables{},
 	}
 	for family, e := range o.Executables {
 		cfg.Executables[family] = iptables.Executables(e)
 	}
-	return iptables.New(ctx, cfg)
+	if len(cfg.Executables) > 0 && (backend == "" || backend == redirect.Auto) {
+		backend = redirect.IPTables // which is what they are for
+	}
+	return redirect.New(redirect.Config{Candidates: candidates.All(ctx, cfg), Backend: backend, Log: cfg.Log})
+}
+
+// BindHost adds the flags that say how redirection gets into the kernel, as opposed to what is redirected.
+func BindHost(f *pflag.FlagSet, backend *string, keepSSH *bool) {
+	f.StringVar(backend, "backend", redirect.Auto, "how rules get into the kernel, one of "+strings.Join(candidates.Names, "|")+
+		"; auto keeps the one in use, or else takes the first that works")
+	f.BoolVar(keepSSH, "keep-ssh", true, "do not redirect the port of the SSH session in which this runs")
+}
+
+// KeepSSH leaves the session of whoever runs this out of redirection.
+func (p Process) KeepSSH(cfg *tp.Config) {
+	added, redirected := redirect.ExcludeInbound(cfg, redirect.SSHPorts(p.LookupEnv))
+	for _, port := range added {
+		p.log().Info("this SSH session stays out of redirection; --keep-ssh=false redirects it too", "port", port)
+	}
+	for _, port := range redirected {
+		p.log().Warn("the port of this SSH session is redirected because it is among the only ones to redirect", "port", port)
+	}
 }

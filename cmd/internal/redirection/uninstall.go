@@ -20,7 +20,7 @@ func NewUninstall(p Process) *cobra.Command {
 		Long: `Stop redirecting this host's traffic to Envoy.
 
 Exactly what 'install transparent-proxy' installed is removed, also by an earlier version or by Kuma's own
-kumactl, from both the nft and the legacy rules; rules of others and their counters stay. Connections that are
+kumactl, by whichever backend; rules of others and their counters stay. Connections that are
 redirected at that time keep being so until they end.`,
 		Args:         command.NoArgs,
 		SilenceUsage: true,
@@ -42,12 +42,12 @@ func (p Process) uninstall(ctx context.Context, o settings.Options) error {
 	if err := tp.CheckPrivileges(); err != nil {
 		return err
 	}
-	backend, err := p.backend(ctx, o)
+	m, err := p.Manager(ctx, o, "")
 	if err != nil {
 		return err
 	}
 	if o.DryRun || o.Verbose {
-		there, err := backend.Check(ctx, nil)
+		there, err := m.Leftovers(ctx)
 		if err != nil {
 			return err
 		}
@@ -61,7 +61,7 @@ func (p Process) uninstall(ctx context.Context, o settings.Options) error {
 			return nil
 		}
 	}
-	removed, err := backend.Remove(ctx)
+	removed, err := m.Remove(ctx)
 	if err != nil {
 		return err
 	}

@@ -134,7 +134,8 @@ func (f File) Write(v any) (err error) {
 
 // Remove forgets the file; the directory goes with the last one. The file of an earlier namespace stays.
 func (f File) Remove() error {
-	if _, err := os.Lstat(f.path); !errors.Is(err, fs.ErrNotExist) && !f.foreign() { // a read-only file system would refuse to remove even nothing
+	// A read-only file system would refuse to remove even nothing, and a directory of another user has nothing of ours.
+	if _, err := os.Lstat(f.path); !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, fs.ErrPermission) && !f.foreign() {
 		if err := os.Remove(f.path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("remove record: %w", err)
 		}
