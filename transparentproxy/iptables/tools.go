@@ -5,7 +5,9 @@ package iptables
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -154,8 +156,10 @@ func isExecutable(path string) bool {
 
 // read returns the rules of the tool's flavour and family. Reading never creates a table.
 func (t tool) read(ctx context.Context, cfg *Config) (*ruleset, error) {
-	if t.flavour == Legacy && !legacyTables(t.family) {
-		return &ruleset{}, nil
+	if t.flavour == Legacy {
+		if there, err := legacyTables(t.family); err != nil || !there {
+			return &ruleset{}, err
+		}
 	}
 	if t.flavour == NFT {
 		// A host without any table is spared a process.
@@ -176,13 +180,16 @@ func (t tool) read(ctx context.Context, cfg *Config) (*ruleset, error) {
 
 // legacyTables reports whether the namespace has legacy tables at all. It avoids a process, and old versions of
 // iptables-save that create what they look for. /proc/net alone would be that of the first thread.
-func legacyTables(f tp.Family) bool {
+func legacyTables(f tp.Family) (bool, error) {
 	name := "ip_tables_names"
 	if f == tp.IPv6 {
 		name = "ip6_tables_names"
 	}
 	b, err := os.ReadFile("/proc/thread-self/net/" + name)
-	return err == nil && len(bytes.TrimSpace(b)) > 0
+	if errors.Is(err, fs.ErrPermission) {
+		return false, fmt.Errorf("list legacy iptables tables: %w: only root may", err)
+	}
+	return err == nil && len(bytes.TrimSpace(b)) > 0, nil
 }
 
 // write gives the text to iptables-restore, which waits for another user of the lock.

@@ -33,6 +33,7 @@ func (m *Manager) Apply(ctx context.Context, cfg tp.Config) (*Planned, error) {
 	if err := m.install(ctx, t); err != nil {
 		return nil, fmt.Errorf("redirect: %w", err)
 	}
+	t.ID = t.id
 	return t.Planned, nil
 }
 
@@ -190,12 +191,20 @@ func (m *Manager) restore(ctx context.Context, c Candidate, k kept) error {
 // Remove takes out everything of ours and of Kuma's, from every backend, and what was added for it. It needs neither a
 // record nor the user nor the configuration. removed says whether there was anything.
 func (m *Manager) Remove(ctx context.Context) (removed bool, err error) {
+	return m.RemoveInstallation(ctx, "")
+}
+
+// RemoveInstallation is Remove unless another installation has taken the place of the one with this id.
+func (m *Manager) RemoveInstallation(ctx context.Context, id string) (removed bool, err error) {
 	unlock, err := m.lock(ctx)
 	if err != nil {
 		return false, err
 	}
 	defer unlock()
 	rec := m.read()
+	if id != "" && (rec == nil || rec.ID != id) {
+		return false, nil
+	}
 	if rec != nil && !rec.Removing {
 		rec.Removing = true
 		m.write(rec) // who watches does not put back what is being removed
@@ -211,7 +220,7 @@ func (m *Manager) Remove(ctx context.Context) (removed bool, err error) {
 			continue
 		}
 		if err := s[c.Name].err; err != nil && (rec == nil || rec.Backend != c.Name) {
-			m.cfg.Log.Warn("backend does not work here and is left out", "backend", c.Name, "error", err)
+			m.cfg.Log.Info("backend cannot be looked at and is left out", "backend", c.Name, "error", err)
 			continue
 		}
 		tried++

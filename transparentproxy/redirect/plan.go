@@ -12,9 +12,12 @@ import (
 
 // Planned is what would be applied.
 type Planned struct {
+	// Backend is the name of the backend.
 	Backend string
 	Plan    *tp.Plan
-	host    tp.Host
+	// ID names the installation, once it is applied.
+	ID   string
+	host tp.Host
 }
 
 // Plan works out what Apply would do. It changes nothing.

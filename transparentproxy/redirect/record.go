@@ -5,7 +5,10 @@ package redirect
 import (
 	"crypto/rand"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"slices"
+	"strconv"
 	"time"
 
 	tp "github.com/kuma-dp/kuma-dp/transparentproxy"
@@ -71,6 +74,15 @@ func (m *Manager) write(r *record) {
 
 // planned is the plan of the recorded facts, not of today's.
 func (r *record) planned() (*tp.Plan, error) { return tp.NewPlan(r.Config, r.Host) }
+
+// StateDir is DefaultStateDir where this process can use it; otherwise, for a user for whom nobody made that, a directory of
+// their own, where kumactl does not look.
+func StateDir() (dir string, shared bool) {
+	if netns.Usable(DefaultStateDir) {
+		return DefaultStateDir, true
+	}
+	return filepath.Join(os.TempDir(), "kuma-tproxy-"+strconv.Itoa(os.Geteuid())), false
+}
 
 // newID names an installation.
 func newID() string { return rand.Text() }

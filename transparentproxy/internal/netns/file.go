@@ -149,17 +149,26 @@ func (f File) foreign() bool {
 	return !found && err == nil
 }
 
-// removeDir removes the directory when it is empty. A mount stays, and one that was made for the agent's user stays: its parent is not theirs.
+// removeDir removes the directory when it is empty. One that was made for the agent's user stays: its parent is not theirs,
+// and within a unit of systemd it is a mount.
 func removeDir(dir string) error {
 	err := os.Remove(dir)
-	if err == nil || errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTEMPTY) || errors.Is(err, unix.EBUSY) || errors.Is(err, fs.ErrPermission) || errors.Is(err, unix.EROFS) {
-		return nil
+	for _, stays := range []error{nil, fs.ErrNotExist, fs.ErrPermission, unix.ENOTEMPTY, unix.EROFS, unix.EBUSY} {
+		if errors.Is(err, stays) {
+			return nil
+		}
 	}
 	return fmt.Errorf("remove directory of records: %w", err)
 }
 
 // owner is whose the directory is, and so its files.
 type owner struct{ uid, gid int }
+
+// Usable reports whether this process can keep files in the directory, which is made if need be.
+func Usable(dir string) bool {
+	_, err := prepare(dir)
+	return err == nil && unix.Access(dir, unix.W_OK|unix.X_OK) == nil
+}
 
 // prepare makes the directory and refuses one that others could write to. Root takes one of another user: only root can
 // have put it under /run for them.
