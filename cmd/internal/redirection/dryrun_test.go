@@ -82,6 +82,9 @@ func TestForms(t *testing.T) {
 	if len(plan.Families) != 2 || plan.Families[1].Family != "IPv6" || plan.Families[0].Tables[0].Chains[0].Rules[0].ID != "dns.response.all" || plan.Addresses[0] != "::6/128" {
 		t.Errorf("got %+v", plan)
 	}
+	if _, out, _ = runOn(t, h, dry+"-o nft"); !strings.HasPrefix(out, "add table inet kuma_mesh\n") {
+		t.Errorf("got\n%s", out)
+	}
 	if _, out, _ = runOn(t, h, dry+"-o table"); !strings.Contains(out, "\nIPv6: traffic that this host sends\nSTEP  TRAFFIC") {
 		t.Errorf("got\n%s", out)
 	}

@@ -135,7 +135,7 @@ func TestInstallRefusesWrongInput(t *testing.T) {
 		{"unknown key", `--config {"redirects":{}}`, "read settings of --config: line 1: redirects: unknown key; known here: dryRun,"},
 		{"no such file", "--config-file /nowhere/config.yaml", "read settings: open /nowhere/config.yaml: no such file or directory"},
 		{"firewalld", "--store-firewalld", "not supported"},
-		{"form", "--dry-run --output xml", `unknown output format "xml", use one of iptables|json|table`},
+		{"form", "--dry-run --output xml", `unknown output format "xml", use one of iptables|json|nft|table`},
 		{"form of nothing", "--output json", "--output is of --dry-run"},
 		{"vnet", "--vnet foo", "invalid virtual network definition: foo"},
 		{"unknown flag", "--nope", "unknown flag: --nope"},

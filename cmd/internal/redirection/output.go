@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	tp "github.com/kuma-dp/kuma-dp/transparentproxy"
+	"github.com/kuma-dp/kuma-dp/transparentproxy/nftables"
 	"github.com/kuma-dp/kuma-dp/transparentproxy/settings"
 )
 
@@ -20,6 +21,7 @@ var forms = []form{
 		return p.Text(tp.TextOptions{Verbose: o.Verbose, NoComments: o.NoComments}), nil
 	}},
 	{"json", func(p *tp.Plan, _ settings.Options) (string, error) { return p.JSON() }},
+	{"nft", func(p *tp.Plan, _ settings.Options) (string, error) { return nftables.Text(p), nil }},
 	{"table", func(p *tp.Plan, _ settings.Options) (string, error) { return p.Table(), nil }},
 }
 
