@@ -72,7 +72,14 @@ type Runtime struct {
 	MetricsKeyPath  string `json:"metricsKeyPath,omitempty"`
 	SystemCAPath    string `json:"systemCaPath,omitempty"`
 	IPv6Enabled     bool   `json:"IPv6Enabled"`
+	// TransparentProxy says that this host's traffic is redirected for as long as the proxy runs, TransparentProxyConfig by which
+	// files (- is standard input). Whoever runs the agent does it; the agent checks that the proxy expects it.
+	TransparentProxy       bool     `json:"transparentProxy,omitempty"`
+	TransparentProxyConfig []string `json:"transparentProxyConfig,omitempty"`
 }
+
+// Redirects reports whether the host's traffic is redirected for as long as the proxy runs.
+func (r *Runtime) Redirects() bool { return r.TransparentProxy || len(r.TransparentProxyConfig) > 0 }
 
 // DNS says how mesh names resolve.
 type DNS struct {
@@ -149,6 +156,10 @@ func (c *Config) settings() []setting {
 		{"metrics-key-path", "", "KUMA_DATAPLANE_RUNTIME_METRICS_KEY_PATH", "key of the metrics listener", text(&rt.MetricsKeyPath)},
 		{"", "", "KUMA_DATAPLANE_RUNTIME_DYNAMIC_SYSTEM_CA_PATH", "", text(&rt.SystemCAPath)},
 		{"", "", "KUMA_DATAPLANE_RUNTIME_IPV6_ENABLED", "", boolean(&rt.IPv6Enabled)},
+		{"transparent-proxy", "", "KUMA_DATAPLANE_RUNTIME_TRANSPARENT_PROXY", "redirect this host's traffic to Envoy for as long as it runs", boolean(&rt.TransparentProxy)},
+		{"transparent-proxy-config", "", "KUMA_DATAPLANE_RUNTIME_TRANSPARENT_PROXY_CONFIG", "files that say what to redirect, - for standard input; implies --transparent-proxy", func(f *pflag.FlagSet, name, short, help string) {
+			f.StringSliceVarP(&rt.TransparentProxyConfig, name, short, rt.TransparentProxyConfig, help)
+		}},
 		{"dns-enabled", "", "KUMA_DNS_ENABLED", "resolve names of the mesh", boolean(&c.DNS.Enabled)},
 		{"dns-coredns-port", "", "KUMA_DNS_CORE_DNS_PORT", "port of the resolver (older name of --dns-proxy-port)", number(&c.DNS.Port)},
 		{"dns-proxy-port", "", "KUMA_DNS_PROXY_PORT", "port of the resolver", number(&c.DNS.Port)},

@@ -66,6 +66,10 @@ func (a *Agent) Run(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	if rt.Redirects() && !answer.Sidecar.Networking.IsUsingTransparentProxy {
+		return configError{"this host's traffic is redirected, but the control plane gives Envoy no ports for it, so that every connection would be refused: " +
+			"add networking.transparentProxying with redirectPortInbound and redirectPortOutbound to the Dataplane, or leave out --transparent-proxy"}
+	}
 	p := &parts{}
 	defer p.close()
 	if err := a.build(p, dir, boot, answer, socketPath); err != nil { //nolint:contextcheck // pages are asked for later, by others
@@ -76,6 +80,7 @@ func (a *Agent) Run(ctx context.Context) (err error) {
 		DrainTime: time.Duration(a.cfg.Dataplane.DrainTime), Concurrency: int(rt.Concurrency),
 		LogLevel: cmp.Or(rt.EnvoyLogLevel, a.cfg.LogLevel), ComponentLogLevel: rt.EnvoyComponentLogLevel,
 		Admin: cmp.Or(boot.AdminAddress, boot.AdminPath), Log: a.log.With("component", "envoy"),
+		Unprivileged: rt.Redirects(),
 	}); err != nil {
 		return fmt.Errorf("%w: %w", ErrEnvoy, err)
 	}

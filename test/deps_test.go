@@ -39,7 +39,8 @@ var rules = []rule{
 		"the sidecar stays small: it knows bytes and names, not resources",
 	},
 	{
-		"cmd/kuma-dp", slices.Concat(process, []string{"agent", "bootstrap", "certs", "dns", "internal/command"}), slices.Concat(stores, kubernetes),
+		// Redirection that lives as long as the proxy is wired here, so that the agent need not know of it.
+		"cmd/kuma-dp", slices.Concat(process, []string{"agent", "bootstrap", "certs", "dns", "internal/command", "transparentproxy"}), slices.Concat(stores, kubernetes),
 		"the sidecar stays small",
 	},
 	{

@@ -42,6 +42,8 @@ type Config struct {
 	Admin string
 	// StopTimeout is how long Envoy may take to end after SIGTERM before it is killed. Default 5 s.
 	StopTimeout time.Duration
+	// Unprivileged keeps from Envoy the capabilities by which this process changes redirection.
+	Unprivileged bool
 	// Stdout and Stderr take what Envoy prints, unchanged. Default: those of this process.
 	Stdout, Stderr io.Writer
 	// Log takes the changes of state. Default: none.

@@ -9,3 +9,6 @@ import "syscall"
 func sysProcAttr() *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Setpgid: true}
 }
+
+// dropAmbient has nothing to keep from Envoy: other systems have no such capabilities.
+func dropAmbient() error { return nil }

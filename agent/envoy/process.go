@@ -142,7 +142,13 @@ func (p *Process) start() (*exec.Cmd, <-chan error, error) {
 	go func() {
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
-		err := cmd.Start()
+		var err error
+		if p.cfg.Unprivileged {
+			err = dropAmbient()
+		}
+		if err == nil {
+			err = cmd.Start()
+		}
 		started <- err
 		if err == nil {
 			ended <- cmd.Wait()

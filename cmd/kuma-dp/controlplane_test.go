@@ -22,27 +22,37 @@ type controlPlane struct {
 	server *httptest.Server
 	admin  string // where Envoy's admin interface is to be
 	extra  string // more of the bootstrap
+	tproxy bool   // says that the proxy uses a transparent proxy
 }
 
 // newControlPlane starts one that adds extra, in YAML, to its bootstrap.
 func newControlPlane(t *testing.T, extra string) *controlPlane {
 	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
 	c := &controlPlane{admin: freePort(t), extra: extra}
+	c.serve(t, l)
+	return c
+}
+
+func (c *controlPlane) serve(t *testing.T, l net.Listener) {
+	t.Helper()
 	rpc := grpc.NewServer()
 	discovery.RegisterAggregatedDiscoveryServiceServer(rpc, c)
-	c.server = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
+	c.server = &httptest.Server{Listener: l, Config: &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
 		if strings.HasPrefix(q.Header.Get("content-type"), "application/grpc") {
 			rpc.ServeHTTP(w, q)
 			return
 		}
 		c.bootstrap(w, q)
-	}))
+	})}}
 	c.server.Config.Protocols = &http.Protocols{}
 	c.server.Config.Protocols.SetHTTP1(true)
 	c.server.Config.Protocols.SetUnencryptedHTTP2(true)
 	c.server.Start()
 	t.Cleanup(func() { rpc.Stop(); c.server.CloseClientConnections(); c.server.Close() })
-	return c
 }
 
 func (c *controlPlane) bootstrap(w http.ResponseWriter, q *http.Request) {
@@ -61,8 +71,8 @@ dynamicResources:
   ldsConfig: {ads: {}, initialFetchTimeout: 0s, resourceApiVersion: V3}
 %s`, host, port, r.Mesh, r.Name, c.server.Listener.Addr(), c.extra)
 	w.Header().Set("content-type", "application/json")
-	fmt.Fprintf(w, `{"bootstrap":%q,"kumaSidecarConfiguration":{"networking":{"address":"127.0.0.1"},"metrics":{"aggregate":null}}}`,
-		base64.StdEncoding.EncodeToString([]byte(yaml)))
+	fmt.Fprintf(w, `{"bootstrap":%q,"kumaSidecarConfiguration":{"networking":{"address":"127.0.0.1","isUsingTransparentProxy":%t},"metrics":{"aggregate":null}}}`,
+		base64.StdEncoding.EncodeToString([]byte(yaml)), c.tproxy)
 }
 
 // DeltaAggregatedResources says of everything that there is none.

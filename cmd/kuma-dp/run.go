@@ -26,7 +26,11 @@ func newRun(s command.Streams, logs *logFlags) *cobra.Command {
 
 Every flag has an environment variable, which goes before the flag. The first SIGTERM or SIGINT drains connections for
 --drain-time and exits, a second one stops at once, a third one exits without cleaning up. SIGUSR2 drains inbound
-connections and goes on running.`,
+connections and goes on running.
+
+With --transparent-proxy this host's traffic is redirected to Envoy from before it starts until it has ended, and repaired
+when others change rules, an IPv6 address comes or resolv.conf changes. kuma-dp must then run as the user whose traffic is
+left alone, with CAP_NET_ADMIN and CAP_NET_RAW.`,
 		RunE: func(c *cobra.Command, _ []string) (err error) {
 			log, closer, err := logs.logger(s)
 			if err != nil {
@@ -42,9 +46,18 @@ connections and goes on running.`,
 			if err != nil {
 				return err
 			}
+			if !cfg.DataplaneRuntime.Redirects() {
+				ctx, stop := onSignals(c.Context(), a)
+				defer stop()
+				return a.Run(ctx)
+			}
+			r, err := newRedirection(c.Context(), cfg, s.In, log)
+			if err != nil {
+				return err
+			}
 			ctx, stop := onSignals(c.Context(), a)
 			defer stop()
-			return a.Run(ctx)
+			return r.around(ctx, a.Run)
 		},
 	}
 	cfg.Bind(c.Flags())
