@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	discovery "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
@@ -20,9 +21,9 @@ import (
 type controlPlane struct {
 	discovery.UnimplementedAggregatedDiscoveryServiceServer
 	server *httptest.Server
-	admin  string // where Envoy's admin interface is to be
-	extra  string // more of the bootstrap
-	tproxy bool   // says that the proxy uses a transparent proxy
+	admin  string      // where Envoy's admin interface is to be
+	extra  string      // more of the bootstrap
+	tproxy atomic.Bool // says that the proxy uses a transparent proxy
 }
 
 // newControlPlane starts one that adds extra, in YAML, to its bootstrap.
@@ -72,7 +73,7 @@ dynamicResources:
 %s`, host, port, r.Mesh, r.Name, c.server.Listener.Addr(), c.extra)
 	w.Header().Set("content-type", "application/json")
 	fmt.Fprintf(w, `{"bootstrap":%q,"kumaSidecarConfiguration":{"networking":{"address":"127.0.0.1","isUsingTransparentProxy":%t},"metrics":{"aggregate":null}}}`,
-		base64.StdEncoding.EncodeToString([]byte(yaml)), c.tproxy)
+		base64.StdEncoding.EncodeToString([]byte(yaml)), c.tproxy.Load())
 }
 
 // DeltaAggregatedResources says of everything that there is none.

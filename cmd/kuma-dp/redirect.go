@@ -62,7 +62,7 @@ func newRedirection(ctx context.Context, cfg agent.Config, in io.Reader, log *sl
 			"(RuntimeDirectory=kuma-tproxy in its unit, or install -d -o USER -m 0700 "+redirect.DefaultStateDir+")", "directory", redirect.DefaultStateDir)
 	}
 	m, err := redirect.New(redirect.Config{
-		Candidates: candidates.All(ctx, candidates.Config{Log: log, Wait: candidates.DefaultWait, StateDir: dir}), StateDir: dir, Log: log,
+		Candidates: candidates.All(ctx, candidates.Config{Log: log, Path: os.Getenv("PATH"), Wait: candidates.DefaultWait, StateDir: dir}), StateDir: dir, Log: log,
 	})
 	if err != nil {
 		return nil, err

@@ -41,7 +41,8 @@ func newSidecarHost(t *testing.T, prefix string) *sidecarHost {
 			t.Error(err)
 		}
 	})
-	h := &sidecarHost{cp: &controlPlane{admin: "127.0.0.1:9901", tproxy: true}}
+	h := &sidecarHost{cp: &controlPlane{admin: "127.0.0.1:9901"}}
+	h.cp.tproxy.Store(true)
 	if h.Host, err = lab.AddHost("mesh", netlab.IPv6()); err != nil {
 		t.Fatal(err)
 	}
@@ -282,7 +283,7 @@ func TestTransparentProxyRefuses(t *testing.T) {
 		})
 	}
 	t.Run("the control plane knows of no transparent proxy", func(t *testing.T) {
-		h.cp.tproxy = false
+		h.cp.tproxy.Store(false)
 		p := h.begin(t, "privilege", "--transparent-proxy-config", config)
 		p.exit(command.ExitStart)
 		p.log.Await(t, "add networking.transparentProxying with redirectPortInbound and redirectPortOutbound to the Dataplane")
