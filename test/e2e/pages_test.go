@@ -8,17 +8,20 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/kuma-dp/kuma-dp/internal/netlab"
+	"github.com/kuma-dp/kuma-dp/internal/transcript"
 	"github.com/kuma-dp/kuma-dp/test/scene"
 )
 
 // page is a page of docs/guides whose commands run, in their order, on the hosts of a scene. A block says on which one:
-// "host=NAME". One in the background starts the control plane. A block "text output" after it is what it prints, at least;
+// "host=NAME". One in the background goes on running; kuma-cp is that of the scene. A block "text output" after it is what it prints, at least;
 // the command is repeated until it does, since a change takes its time. In a copy of the tree "tree" runs a command,
 // "file=PATH" writes a file, and "edit=PATH" puts lines after others.
 type page struct {
@@ -28,8 +31,12 @@ type page struct {
 	hosts  map[string]*netlab.Host
 	// tree is the copy, "" for a page without.
 	tree string
+	// prelude are commands before each block, which the page does not show.
+	prelude string
 	// before is what the text says between two blocks, by the name of the second one.
 	before map[string]func()
+	// background are what runs in the background, by the name of the block.
+	background map[string]*exec.Cmd
 }
 
 // readPage reads a page. The caller gives it a scene.
@@ -40,7 +47,7 @@ func readPage(t *testing.T, name string) *page {
 		t.Fatal(err)
 	}
 	p := &page{
-		t: t, blocks: blocks(string(text)), hosts: map[string]*netlab.Host{}, before: map[string]func(){},
+		t: t, blocks: blocks(string(text)), hosts: map[string]*netlab.Host{}, before: map[string]func(){}, background: map[string]*exec.Cmd{},
 	}
 	if len(p.blocks) < 5 {
 		t.Fatalf("%s has only %d blocks to run: are their info strings still there?", name, len(p.blocks))
@@ -76,14 +83,15 @@ func (p *page) run() {
 			p.inTree(b)
 			continue
 		}
-		if name := b.info["name"]; name != "" {
+		_, background := b.info["background"]
+		if name := b.info["name"]; name != "" && !background {
 			if p.before[name] == nil {
 				p.t.Fatalf("nobody knows what is to be done before the block %s", name)
 			}
 			p.before[name]()
 			delete(p.before, name)
 		}
-		if _, background := b.info["background"]; background {
+		if background && b.info["host"] == "cp" {
 			p.controlPlane(b)
 			continue
 		}
@@ -93,7 +101,11 @@ func (p *page) run() {
 				want = p.blocks[i+1].text
 			}
 		}
-		p.command(b, want)
+		if background {
+			p.start(b, want)
+		} else {
+			p.command(b, want)
+		}
 	}
 	for name := range p.before {
 		p.t.Fatalf("the page has no block %s", name)
@@ -113,16 +125,53 @@ func (p *page) controlPlane(b block) {
 	p.hosts["cp"] = p.scene.ControlPlane.Host
 }
 
-func (p *page) command(b block, want string) {
+// shell is a block as a command of its host.
+func (p *page) shell(c context.Context, b block) *exec.Cmd {
 	p.t.Helper()
 	host := p.hosts[b.info["host"]]
 	if host == nil {
 		p.t.Fatalf("a block runs on host %q, which does not exist:\n%s", b.info["host"], b.text)
 	}
+	cmd := host.Command(c, 0, "bash", "-euo", "pipefail", "-c", p.prelude+b.text)
+	cmd.Dir = cmp.Or(p.tree, p.scene.Dir())
+	cmd.Env = append(os.Environ(), "PATH="+filepath.Dir(p.scene.Path("kumactl"))+":"+os.Getenv("PATH"), "HOME="+p.scene.Dir())
+	return cmd
+}
+
+// start runs a block in the background, until the test ends it or ends, and waits until it has printed what it should.
+func (p *page) start(b block, want string) {
+	p.t.Helper()
+	cmd, out := p.shell(context.WithoutCancel(p.t.Context()), b), transcript.New()
+	cmd.Stdout, cmd.Stderr = out, out
+	if err := cmd.Start(); err != nil {
+		p.t.Fatal(err)
+	}
+	p.t.Cleanup(func() {
+		_ = cmd.Process.Kill() // some have ended
+		_ = cmd.Wait()
+		p.t.Logf("in the background:\n%s%s", b.text, out)
+	})
+	p.background[b.info["name"]] = cmd
+	await(p.t, fmt.Sprintf("this in the background:\n%s\nto print\n%s", b.text, want), func(context.Context) error {
+		if missing := missingLine(out.String(), want); missing != "" {
+			return fmt.Errorf("it does not print %q, but\n%s", missing, out)
+		}
+		return nil
+	})
+}
+
+// interrupt is Ctrl-C for a block in the background.
+func (p *page) interrupt(name string) {
+	p.t.Helper()
+	if err := syscall.Kill(-p.background[name].Process.Pid, syscall.SIGINT); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+func (p *page) command(b block, want string) {
+	p.t.Helper()
 	once := func(c context.Context) error {
-		cmd := host.Command(c, 0, "bash", "-euo", "pipefail", "-c", b.text)
-		cmd.Dir = cmp.Or(p.tree, p.scene.Dir())
-		cmd.Env = append(os.Environ(), "PATH="+filepath.Dir(p.scene.Path("kumactl"))+":"+os.Getenv("PATH"), "HOME="+p.scene.Dir())
+		cmd := p.shell(c, b)
 		var out bytes.Buffer
 		cmd.Stdout, cmd.Stderr = &out, &out
 		if err := cmd.Run(); err != nil {
