@@ -43,26 +43,65 @@ networking: {address: 10.0.0.2, inbound: [{port: 8080, tags: {kuma.io/service: w
 	}
 }
 
-// bigRig has the mesh of the budgets: a proxy with 500 services and 100 policies of every kind.
-func bigRig(b *testing.B, size bigmesh.Size) *rig {
-	b.Helper()
+// large is the mesh of the budgets: one proxy reaches 500 services, and 100 policies of every kind apply to it.
+func large(size bigmesh.Size) []byte {
 	documents := bigmesh.Documents(size)
 	for _, p := range bigmesh.Policies(100, size) {
 		documents = append(documents, p.Document(0))
 	}
-	return start(b, []byte(strings.Join(documents, "\n---\n")))
+	return []byte(strings.Join(documents, "---"))
 }
 
-// BenchmarkConfigAnswer is the answer of `_config` for the proxy, which is made for each question.
+// BenchmarkConfigAnswer is the answer of `_config`, over HTTP: of a proxy whose configuration nobody has asked for, and again.
 func BenchmarkConfigAnswer(b *testing.B) {
-	g := bigRig(b, bigmesh.Size{Zone: "zone-a", Services: 500, Replicas: 1, Reach: 1})
-	req := httptest.NewRequest(http.MethodGet, "/meshes/default/dataplanes/"+bigmesh.Client+"/_config", nil)
-	b.ReportAllocs()
-	for b.Loop() {
-		w := httptest.NewRecorder()
-		g.handler.ServeHTTP(w, req)
-		if n := bytes.Count(w.Body.Bytes(), []byte(`"name": "outbound:241.`)); w.Code != http.StatusOK || n < 500 {
-			b.Fatalf("%d, %d outbounds: %.200s", w.Code, n, w.Body)
-		}
+	input := large(bigmesh.Size{Zone: "zone-a", Services: 500, Replicas: 1, Reach: 1})
+	for _, tt := range []struct {
+		name  string
+		fresh bool
+	}{{"first", true}, {"again", false}} {
+		b.Run(tt.name, func(b *testing.B) {
+			g := start(b, input)
+			ask := func() int {
+				status, _, body := g.get("/meshes/default/dataplanes/" + bigmesh.Client + "/_config")
+				if status != http.StatusOK || strings.Count(body, `"outbound:241.0.`) < 500 {
+					b.Fatalf("%d %.200s", status, body)
+				}
+				return len(body)
+			}
+			ask()
+			b.ReportAllocs()
+			n := 0
+			for b.Loop() {
+				if tt.fresh {
+					b.StopTimer()
+					g.fresh()
+					b.StartTimer()
+				}
+				n = ask()
+			}
+			b.ReportMetric(float64(n)/(1<<20), "MB")
+		})
+	}
+}
+
+// BenchmarkPreview is a policy for all of 1,000 proxies, two behind each of 500 services, ten of which each reaches; 100
+// policies of every kind are there.
+func BenchmarkPreview(b *testing.B) {
+	const services, replicas = 500, 2
+	g := start(b, large(bigmesh.Size{Zone: "zone-a", Services: services, Replicas: replicas, Reach: 10}))
+	for _, tt := range []struct{ name, to string }{{"mesh", `{"kind": "Mesh"}`}, {"service", `{"kind": "MeshService", "labels": {"kuma.io/display-name": "s-7"}}`}} {
+		b.Run(tt.name, func(b *testing.B) {
+			n, size := 0, 0
+			for b.Loop() {
+				n++ // another one each time
+				body := fmt.Sprintf(`{"type": "MeshTimeout", "mesh": "default", "name": "aaa", "spec": {"to": [{"targetRef": %s, "default": {"connectionTimeout": "%ds"}}]}}`, tt.to, n)
+				status, text := g.post("/_preview", body)
+				if status != http.StatusOK || !strings.Contains(text, `"matched": 1001`) {
+					b.Fatalf("%d %.500s", status, text)
+				}
+				size = len(text)
+			}
+			b.ReportMetric(float64(size)/(1<<20), "MB")
+		})
 	}
 }

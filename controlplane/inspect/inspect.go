@@ -225,7 +225,7 @@ func (i *Inspector) config(w http.ResponseWriter, req *http.Request) error {
 		return proxyError(err)
 	}
 	if !diff {
-		return api.WriteJSON(w, http.StatusOK, body)
+		return body.write(w)
 	}
 	current := body.XDS
 	if shadow {
@@ -236,5 +236,5 @@ func (i *Inspector) config(w http.ResponseWriter, req *http.Request) error {
 	if body.Diff, err = diffJSON(current, body.XDS); err != nil {
 		return err
 	}
-	return api.WriteJSON(w, http.StatusOK, body)
+	return body.write(w)
 }

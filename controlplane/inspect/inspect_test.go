@@ -55,6 +55,8 @@ type rig struct {
 	admin   *identity.Admin
 	// settle waits until the topology has seen every commit.
 	settle func()
+	// fresh forgets all that was made.
+	fresh func()
 }
 
 // start serves the API over the resources of a YAML stream, as the zone zone-a.
@@ -114,7 +116,11 @@ func start(t testing.TB, input []byte, options ...func(*api.Config)) *rig {
 			<-seen
 		}
 	}
-	g.proxies = &proxies{Server: xds.New(xds.Config{Topology: tracker, Zone: zone.Zone, Kinds: all.Kinds(), Effects: all.Effects(), Registry: registry})}
+	g.proxies = &proxies{}
+	g.fresh = func() {
+		g.proxies.Server = xds.New(xds.Config{Topology: tracker, Zone: zone.Zone, Kinds: all.Kinds(), Effects: all.Effects(), Registry: registry})
+	}
+	g.fresh()
 	i, err := New(Config{
 		Store: st, Watch: st.Watch, Proxies: g.proxies, Kinds: all.Kinds(), Zone: zone.Zone, Admin: g.admin, ConnectTimeout: 5 * time.Second, Timeout: 5 * time.Second,
 	})

@@ -5,11 +5,9 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	gocmp "github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
@@ -359,35 +357,4 @@ func TestPreviewIsWhatHappens(t *testing.T) {
 			}
 		}
 	})
-}
-
-// BenchmarkPreview is a policy for all of 1,000 proxies, each of which reaches ten of 100 services.
-func BenchmarkPreview(b *testing.B) {
-	var docs strings.Builder
-	docs.WriteString("type: Mesh\nname: m\nmeshServices: {mode: Exclusive}\nmtls: {enabledBackend: ca, backends: [{name: ca, type: builtin}]}\n")
-	const services, replicas = 100, 10
-	for n := range services {
-		fmt.Fprintf(&docs, "---\n{type: MeshService, mesh: m, name: s-%d, spec: {selector: {dataplaneTags: {kuma.io/service: s-%d}}, ports: [{port: 80, targetPort: 80, appProtocol: http}]}}\n", n, n)
-		var refs []string
-		for k := range 10 {
-			refs = append(refs, fmt.Sprintf("{kind: MeshService, name: s-%d}", (n+k)%services))
-		}
-		for k := range replicas {
-			fmt.Fprintf(&docs, "---\n{type: Dataplane, mesh: m, name: s-%d-%d, networking: {address: 10.%d.%d.1, inbound: [{port: 8080, tags: {kuma.io/service: s-%d, kuma.io/protocol: http}}],\n"+
-				" transparentProxying: {redirectPortInbound: 15006, redirectPortOutbound: 15001, reachableBackends: {refs: [%s]}}}}\n", n, k, n, k, n, strings.Join(refs, ", "))
-		}
-	}
-	docs.WriteString("---\n{type: MeshTimeout, mesh: m, name: base, spec: {to: [{targetRef: {kind: Mesh}, default: {connectionTimeout: 5s}}]}}\n")
-	docs.WriteString("---\n{type: MeshRetry, mesh: m, name: base, spec: {to: [{targetRef: {kind: Mesh}, default: {http: {numRetries: 5}}}]}}\n")
-	g := start(b, []byte(docs.String()))
-	for b.Loop() {
-		req := httptest.NewRequest(http.MethodPost, "/_preview", strings.NewReader(timeoutOf("a", `{"kind": "Mesh"}`, `{"connectionTimeout": "1s"}`)))
-		w := httptest.NewRecorder()
-		begin := time.Now()
-		g.handler.ServeHTTP(w, req)
-		if took := time.Since(begin); w.Code != http.StatusOK || strings.Count(w.Body.String(), `"diff"`) != services*replicas {
-			b.Fatalf("%d after %s: %.300s", w.Code, took, w.Body)
-		}
-		b.ReportMetric(float64(w.Body.Len())/(1<<20), "MB")
-	}
 }

@@ -17,10 +17,15 @@ import (
 
 // write answers with the rules as api.WriteJSON would, byte for byte. It spares the time of finding out the types of
 // thousands of equal parts and of looking at each byte again to indent it.
-func (r *rulesBody) write(w http.ResponseWriter) error {
+func (r *rulesBody) write(w http.ResponseWriter) error { return answerWith(w, r.indented) }
+
+// write answers with a configuration. Its resources have been indented.
+func (c *configBody) write(w http.ResponseWriter) error { return answerWith(w, c.indented) }
+
+func answerWith(w http.ResponseWriter, indented func(to []byte) ([]byte, error)) error {
 	buffer := buffers.Get().(*[]byte)
 	defer buffers.Put(buffer)
-	b, err := r.indented((*buffer)[:0])
+	b, err := indented((*buffer)[:0])
 	*buffer = b
 	if err != nil {
 		return fmt.Errorf("encode answer: %w", err)
@@ -43,6 +48,29 @@ func (r *rulesBody) indented(to []byte) ([]byte, error) {
 		})
 		a.meta("resource", &r.Resource)
 		list(a, "rules", r.Rules, a.kindRules)
+	})
+	return a.out, a.err
+}
+
+func (c *configBody) indented(to []byte) ([]byte, error) {
+	a := &rulesWriter{out: to}
+	a.object(func() {
+		a.key("xds")
+		a.object(func() {
+			for _, typeURL := range slices.Sorted(maps.Keys(c.XDS)) {
+				a.member(typeURL)
+				a.object(func() {
+					for _, name := range slices.Sorted(maps.Keys(c.XDS[typeURL])) {
+						a.member(name)
+						a.out = append(a.out, c.XDS[typeURL][name]...)
+					}
+				})
+			}
+		})
+		if c.Diff != nil {
+			a.key("diff")
+			a.marshal(c.Diff)
+		}
 	})
 	return a.out, a.err
 }
@@ -103,6 +131,13 @@ func (a *rulesWriter) element() {
 func (a *rulesWriter) key(name string) {
 	a.element()
 	a.out = append(append(append(a.out, '"'), name...), `": `...)
+}
+
+// member begins the next field of an object, whatever its name.
+func (a *rulesWriter) member(name string) {
+	a.element()
+	a.text(name)
+	a.out = append(a.out, ": "...)
 }
 
 func list[E any](a *rulesWriter, name string, elements []E, write func(*E)) {
@@ -183,9 +218,7 @@ func (a *rulesWriter) tags(name string, tags map[string]string) {
 	slices.Sort(a.keys)
 	a.object(func() {
 		for _, k := range a.keys {
-			a.element()
-			a.text(k)
-			a.out = append(a.out, ": "...)
+			a.member(k)
 			a.text(tags[k])
 		}
 	})

@@ -1,7 +1,10 @@
 package inspect
 
 import (
+	"bytes"
 	"encoding/json"
+	"slices"
+	"strings"
 	"testing"
 
 	gocmp "github.com/google/go-cmp/cmp"
@@ -66,5 +69,33 @@ func TestAConfThatIsNoJSON(t *testing.T) {
 	body := rulesBody{HTTPMatches: []httpMatch{{"", func() {}}}}
 	if b, err := body.indented(nil); err == nil {
 		t.Errorf("got %s", b)
+	}
+}
+
+// A configuration is written as the standard library would, but for escapes that JSON does not need.
+func TestIndentedConfig(t *testing.T) {
+	g := start(t, []byte(previewWorld))
+	_, _, got := g.get("/meshes/m/dataplanes/web-1/_config?include=diff")
+	var body map[string]any
+	if err := json.Unmarshal([]byte(got), &body); err != nil {
+		t.Fatal(err)
+	}
+	var want bytes.Buffer
+	e := json.NewEncoder(&want)
+	e.SetEscapeHTML(false)
+	e.SetIndent("", " ")
+	if err := e.Encode(struct {
+		XDS  any `json:"xds"`
+		Diff any `json:"diff"`
+	}{body["xds"], body["diff"]}); err != nil {
+		t.Fatal(err)
+	}
+	lines := func(text string) []string { // protojson has an order of its own
+		out := strings.Split(strings.TrimSpace(strings.ReplaceAll(text, ",\n", "\n")), "\n")
+		slices.Sort(out)
+		return out
+	}
+	if diff := gocmp.Diff(lines(want.String()), lines(got)); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
 	}
 }

@@ -2,6 +2,7 @@ package xds
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"log/slog"
 	"runtime"
@@ -120,6 +121,7 @@ func New(cfg Config) *Server {
 	return &Server{
 		cfg: cfg, log: cfg.Log, firstRetry: firstRetry,
 		generator: NewGenerator(cfg.Effects), rulebook: newRulebook(cfg.Kinds, cfg.Zone),
+		shown:   newPartCache[*Resource, json.RawMessage](maxShown),
 		proxies: map[topology.ProxyID]*proxy{}, byMesh: map[string]map[string]*proxy{},
 		kick: make(chan struct{}, 1), queue: newQueue(), stop: make(chan struct{}),
 	}

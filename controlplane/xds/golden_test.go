@@ -52,7 +52,7 @@ func TestAppendix(t *testing.T) {
 	readJSON(t, "testdata/appendix/frontend-1.config.json", &want)
 	snap := generate(t, NewGenerator(all.Effects()), appendixWorld(t), "default", "frontend-1", Meta{}, "zone-1")
 	got := map[string]map[string]any{}
-	raw, err := snap.JSON()
+	raw, err := New(Config{}).show(snap)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,10 +1,12 @@
 package xds
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 
 	"google.golang.org/protobuf/encoding/protojson"
 
@@ -115,23 +117,36 @@ func (s *Server) ConfigOf(mesh, name string, shadow bool) (map[string]map[string
 	if err != nil {
 		return nil, err
 	}
-	return snap.JSON()
+	return s.show(snap)
 }
 
-// JSON renders a snapshot by type URL and name. It contains private keys if the snapshot does.
-func (s *Snapshot) JSON() (map[string]map[string]json.RawMessage, error) {
+// shownAt is what begins the lines of a resource in an answer that is indented by one space, in which it is the value of a
+// value of a value.
+const shownAt = "   "
+
+// maxShown bounds the resources of which a Server remembers what they look like: at most twice as many, 2 kB each.
+const maxShown = 4 << 10
+
+// show renders a snapshot by type URL and name, each resource indented as an answer shows it. It contains private keys if
+// the snapshot does.
+func (s *Server) show(snap *Snapshot) (map[string]map[string]json.RawMessage, error) {
 	out := map[string]map[string]json.RawMessage{}
-	for _, typeURL := range s.Types() {
-		out[typeURL] = map[string]json.RawMessage{}
-		for name, r := range s.Resources(typeURL) {
-			b, err := r.JSON()
-			if err != nil {
-				return nil, err
-			}
-			out[typeURL][name] = b
+	var mu sync.Mutex
+	var tasks []func() error
+	for _, typeURL := range snap.Types() {
+		resources := make(map[string]json.RawMessage, len(snap.Resources(typeURL)))
+		out[typeURL] = resources
+		for name, r := range snap.Resources(typeURL) {
+			tasks = append(tasks, func() error {
+				text, err := s.shown.get(r, r.indented)
+				mu.Lock()
+				defer mu.Unlock()
+				resources[name] = text
+				return err
+			})
 		}
 	}
-	return out, nil
+	return out, sideBySide(tasks)
 }
 
 // JSON renders a resource.
@@ -145,6 +160,16 @@ func (r *Resource) JSON() (json.RawMessage, error) {
 		return nil, fmt.Errorf("render resource %s: %w", r.Name, err)
 	}
 	return b, nil
+}
+
+func (r *Resource) indented() (json.RawMessage, error) {
+	b, err := r.JSON()
+	if err != nil {
+		return nil, err
+	}
+	text := bytes.NewBuffer(make([]byte, 0, 2*len(b)))
+	err = json.Indent(text, b, shownAt, " ")
+	return text.Bytes(), err
 }
 
 func (s *Server) find(mesh, name string) (*topology.World, *topology.Mesh, *topology.Dataplane, error) {

@@ -81,7 +81,7 @@ func (s *Server) Preview(before *topology.World, c topology.Change) *Preview {
 		}
 		p.Rules = s.rulesChanges(old[i].rules, next.rules)
 		if next.err == nil {
-			p.compare(old[i].snap, next.snap)
+			s.differences(&p, old[i].snap, next.snap)
 		}
 		if len(p.Rules) > 0 || p.Err != nil || !same(old[i].snap, next.snap) {
 			out.Proxies = append(out.Proxies, p)
@@ -164,8 +164,8 @@ func same(a, b *Snapshot) bool {
 	return slices.Equal(a.Types(), b.Types()) && !slices.ContainsFunc(a.Types(), func(t string) bool { return a.get(t).version != b.get(t).version })
 }
 
-// compare renders the resources that differ.
-func (p *ProxyPreview) compare(before, after *Snapshot) {
+// differences renders the resources that differ.
+func (s *Server) differences(p *ProxyPreview, before, after *Snapshot) {
 	p.Before, p.After = map[string]map[string]json.RawMessage{}, map[string]map[string]json.RawMessage{}
 	render := func(in, other *Snapshot, out map[string]map[string]json.RawMessage) error {
 		if in == nil {
@@ -179,7 +179,7 @@ func (p *ProxyPreview) compare(before, after *Snapshot) {
 						continue
 					}
 				}
-				b, err := r.JSON()
+				b, err := s.shown.get(r, r.indented)
 				if err != nil {
 					return err
 				}

@@ -2,6 +2,7 @@ package xds
 
 import (
 	"context"
+	"encoding/json"
 	"log/slog"
 	"sync"
 	"time"
@@ -21,6 +22,8 @@ type Server struct {
 	firstRetry time.Duration
 	generator  *Generator
 	rulebook   *rulebook
+	// shown is what resources look like to people.
+	shown *partCache[*Resource, json.RawMessage]
 
 	mu      sync.Mutex
 	proxies map[topology.ProxyID]*proxy

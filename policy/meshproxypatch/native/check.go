@@ -6,8 +6,6 @@ import (
 
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/reflect/protopath"
-	"google.golang.org/protobuf/reflect/protorange"
 
 	"github.com/kuma-dp/kuma-dp/policy/effect"
 )
@@ -41,23 +39,7 @@ func check(m proto.Message) error {
 	if idOf(m).name == "" {
 		return errors.New("it has no name")
 	}
-	if err := validate(m); err != nil {
-		return err
-	}
-	return protorange.Options{Resolver: effect.Types{}}.Range(m.ProtoReflect(), func(v protopath.Values) error {
-		last := v.Index(-1)
-		if last.Step.Kind() != protopath.AnyExpandStep {
-			return nil
-		}
-		return validate(last.Value.Message().Interface())
-	}, nil)
-}
-
-func validate(m proto.Message) error {
-	if v, ok := m.(interface{ ValidateAll() error }); ok {
-		return v.ValidateAll()
-	}
-	return nil
+	return effect.Validate(m)
 }
 
 // id is what a listener or cluster is known by.
