@@ -84,12 +84,11 @@ func (p *page) run() {
 			continue
 		}
 		_, background := b.info["background"]
-		if name := b.info["name"]; name != "" && !background {
-			if p.before[name] == nil {
-				p.t.Fatalf("nobody knows what is to be done before the block %s", name)
-			}
+		if name := b.info["name"]; p.before[name] != nil {
 			p.before[name]()
 			delete(p.before, name)
+		} else if name != "" && !background { // which is named to be ended
+			p.t.Fatalf("nobody knows what is to be done before the block %s", name)
 		}
 		if background && b.info["host"] == "cp" {
 			p.controlPlane(b)
