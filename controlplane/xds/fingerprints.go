@@ -3,8 +3,8 @@ package xds
 import (
 	"encoding/json"
 	"fmt"
-	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/kuma-dp/kuma-dp/policy"
 	"github.com/kuma-dp/kuma-dp/policy/effect"
@@ -199,18 +199,14 @@ func join(parts ...string) string {
 	for _, p := range parts {
 		n += len(p) + 4
 	}
-	b := slices.Grow([]byte(nil), n)
+	var b strings.Builder
+	b.Grow(n)
+	var length [12]byte
 	for _, p := range parts {
-		b = appendPart(b, p)
+		b.Write(append(strconv.AppendInt(length[:0], int64(len(p)), 36), ':'))
+		b.WriteString(p)
 	}
-	return string(b)
-}
-
-// appendPart adds one part to what join makes.
-func appendPart(b []byte, part string) []byte {
-	b = strconv.AppendInt(b, int64(len(part)), 36)
-	b = append(b, ':')
-	return append(b, part...)
+	return b.String()
 }
 
 func bit(b bool) string {

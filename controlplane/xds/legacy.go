@@ -95,7 +95,7 @@ func (w *work) legacyBackend(u *use, be *effect.Backend, t *effect.Target) {
 		parts = append(parts, be.Cluster.TLS.Sni)
 	}
 	w.take(u)
-	w.cluster(u, be, join(parts...), func() error { return nil })
+	w.cluster(u, func() *effect.Backend { return be }, join(parts...), func() error { return nil })
 }
 
 // legacyAssignment makes the endpoints of a kuma.io/service that have all tags of ref; service is nil when it is gone.

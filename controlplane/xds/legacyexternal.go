@@ -35,10 +35,12 @@ func (w *work) useExternal(u *use, be *effect.Backend, t *effect.Target) (done b
 	}
 	u.secured = be.Cluster.TLS != nil
 	w.take(u)
-	w.proxy.Backends = append(w.proxy.Backends, be)
-	w.finish = append(w.finish, func() (err error) {
-		u.cluster, err = w.b.cluster(be.Cluster)
-		return err
+	w.later(func(p *effect.Proxy) func() error {
+		p.Backends = append(p.Backends, be)
+		return func() (err error) {
+			u.cluster, err = w.b.cluster(be.Cluster)
+			return err
+		}
 	})
 	return done, nil
 }

@@ -27,11 +27,17 @@ func mixMeta() Meta {
 
 func mixResources(tb testing.TB) []*resource.Resource {
 	tb.Helper()
-	s := &scene{zone: mixSize.Zone}
 	documents := bigmesh.Documents(mixSize)
 	for _, p := range bigmesh.Policies(mixPolicies, mixSize) {
 		documents = append(documents, p.Document(0))
 	}
+	return decodeAll(tb, mixSize.Zone, documents)
+}
+
+// decodeAll gives each resource a version.
+func decodeAll(tb testing.TB, zone string, documents []string) []*resource.Resource {
+	tb.Helper()
+	s := &scene{zone: zone}
 	for _, d := range documents {
 		for _, fault := range s.add(tb, []byte(d)) {
 			tb.Error(fault)

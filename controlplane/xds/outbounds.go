@@ -71,20 +71,22 @@ func (w *work) listener(l *lane, key string, store func(*Resource), own *effect.
 		store(r)
 		return
 	}
-	ob := begin()
-	if l.routing != nil {
-		ob.SetRouting(own, l.routing.Routing)
-	} else {
-		ob.SetRouting(own, nil)
-	}
-	w.proxy.Outbounds = append(w.proxy.Outbounds, ob)
-	w.finish = append(w.finish, func() (err error) {
-		l.listener, err = w.b.listener(ob.Listener)
-		if err == nil && !w.whole {
-			w.g.outbounds.store(key, l.listener)
-			store(l.listener)
+	w.later(func(p *effect.Proxy) func() error {
+		ob := begin()
+		if l.routing != nil {
+			ob.SetRouting(own, l.routing.Routing)
+		} else {
+			ob.SetRouting(own, nil)
 		}
-		return err
+		p.Outbounds = append(p.Outbounds, ob)
+		return func() (err error) {
+			l.listener, err = w.b.listener(ob.Listener)
+			if err == nil && !w.whole {
+				w.g.outbounds.store(key, l.listener)
+				store(l.listener)
+			}
+			return err
+		}
 	})
 }
 
@@ -206,18 +208,23 @@ func (w *work) useService(t *effect.Target, s *topology.Service) (*use, error) {
 	if t.External {
 		protocol = t.Protocol
 	}
-	be := effect.NewBackend(w.env, s.Resource, s.Spec, s.Status, t.Port, protocol)
-	u := &use{ref: backendRef{destination: t.Cluster, service: t.Service, port: t.Port.Port}, service: s, secured: be.Cluster.TLS != nil}
+	u := &use{
+		ref: backendRef{destination: t.Cluster, service: t.Service, port: t.Port.Port}, service: s,
+		secured: effect.Secured(w.env, s.Resource, s.Status),
+	}
 	parts := []string{w.env.Mesh, t.Cluster, protocol, w.print.service(t, false), w.print.clusters}
 	if u.secured {
-		parts = append(parts, be.Cluster.TLS.Sni)
+		parts = append(parts, effect.SNI(s.Resource, t.Port.Port))
 		for _, id := range s.Spec.Identities {
 			parts = append(parts, id.Type, id.Value)
 		}
 	}
 	w.arrange(u, effect.Backend{Service: t.Service, Section: effect.Section(t.Port), Destination: t.Cluster})
 	w.take(u)
-	w.cluster(u, be, join(parts...), func() error {
+	begin := func() *effect.Backend {
+		return effect.NewBackend(w.env, s.Resource, s.Spec, s.Status, t.Port, protocol)
+	}
+	w.cluster(u, begin, join(parts...), func() error {
 		if err := w.endpoints(u); err != nil {
 			return err
 		}
@@ -231,21 +238,24 @@ func (w *work) useService(t *effect.Target, s *topology.Service) (*use, error) {
 
 // cluster looks the cluster of a use up by its content, or leaves it to the policies. Then comes the rest, which may run
 // beside others.
-func (w *work) cluster(u *use, be *effect.Backend, key string, then func() error) {
-	if r, ok := known(w, w.g.clusters, key); ok {
-		u.cluster = r
-		w.finish = append(w.finish, then)
-		return
-	}
-	w.proxy.Backends = append(w.proxy.Backends, be)
-	w.finish = append(w.finish, func() (err error) {
-		if u.cluster, err = w.b.cluster(be.Cluster); err != nil {
-			return err
+func (w *work) cluster(u *use, begin func() *effect.Backend, key string, then func() error) {
+	r, found := known(w, w.g.clusters, key)
+	w.later(func(p *effect.Proxy) func() error {
+		if found {
+			u.cluster = r
+			return then
 		}
-		if !w.whole {
-			w.g.clusters.store(key, u.cluster)
+		be := begin()
+		p.Backends = append(p.Backends, be)
+		return func() (err error) {
+			if u.cluster, err = w.b.cluster(be.Cluster); err != nil {
+				return err
+			}
+			if !w.whole {
+				w.g.clusters.store(key, u.cluster)
+			}
+			return then()
 		}
-		return then()
 	})
 }
 

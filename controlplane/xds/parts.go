@@ -3,12 +3,10 @@ package xds
 import (
 	"cmp"
 	"encoding/json"
-	"fmt"
 	"slices"
 
 	"google.golang.org/protobuf/proto"
 
-	"github.com/kuma-dp/kuma-dp/policy"
 	"github.com/kuma-dp/kuma-dp/policy/effect"
 	"github.com/kuma-dp/kuma-dp/resource"
 )
@@ -40,12 +38,15 @@ type work struct {
 	used    map[string]*use
 	secured bool
 
+	// proxy has what there is only once. Tasks are other parts that are not known yet, shares those that are being made already.
 	proxy  effect.Proxy
-	finish []func() error
+	tasks  []task
+	shares []*share
+	crew   *crew
 }
 
 func newWork(g *Generator, b *builder, in *Input, env effect.Env) *work {
-	w := &work{g: g, b: b, in: in, env: env, print: newFingerprints(g.effects, env, in.Rules)}
+	w := &work{g: g, b: b, in: in, env: env, print: newFingerprints(g.effects, env, in.Rules), crew: newCrew()}
 	w.proxy.Env = env
 	for i, e := range g.effects {
 		rules := in.Rules[e.Kind]
@@ -86,6 +87,7 @@ func known[K comparable, V any](w *work, cache *partCache[K, V], key K) (V, bool
 
 // run makes all listeners, clusters and endpoints.
 func (w *work) run(net *resource.Networking) error {
+	defer func() { _ = w.crew.wait() }() // also when it fails on the way
 	if err := w.fixed(net); err != nil {
 		return err
 	}
@@ -153,55 +155,6 @@ func (w *work) outgoing() error {
 	return nil
 }
 
-// apply lets policies change the parts that are not known yet, and finishes all.
-func (w *work) apply() error {
-	p := &w.proxy
-	missing := len(p.Inbounds)+len(p.Outbounds)+len(p.Backends)+len(p.Passthrough)+len(p.Direct) > 0
-	for _, e := range w.g.effects {
-		if e.Apply == nil {
-			continue
-		}
-		if !missing && w.sameRules(e) {
-			w.made.applied[e.Kind] = w.earlier.applied[e.Kind]
-			continue
-		}
-		rules := w.in.Rules[e.Kind]
-		if rules == nil {
-			rules = &policy.Rules{Kind: e.Kind}
-		}
-		if err := e.Apply(p, rules); err != nil {
-			return fmt.Errorf("apply %s: %w", e.Kind, err)
-		}
-		if err := w.takeAdded(e); err != nil {
-			return err
-		}
-	}
-	return sideBySide(w.finish)
-}
-
-// takeAdded finishes what the effect of a kind has added, or takes what it added before.
-func (w *work) takeAdded(e effect.Kind) error {
-	defer w.proxy.Clear()
-	if w.sameRules(e) {
-		w.made.applied[e.Kind] = w.earlier.applied[e.Kind]
-		return nil
-	}
-	added, err := w.proxy.BuildAdded()
-	if err != nil {
-		return err
-	}
-	out := &applied{warnings: w.proxy.Warnings()}
-	for _, p := range added {
-		done, err := w.b.packPart(p)
-		if err != nil {
-			return err
-		}
-		out.parts = append(out.parts, done)
-	}
-	w.made.applied[e.Kind] = out
-	return nil
-}
-
 // collect brings all parts into their order.
 func (w *work) collect() error {
 	if err := w.passed(); err != nil {
@@ -259,19 +212,21 @@ func (w *work) inbound(in *resource.Inbound, p *inboundPart) {
 			return
 		}
 	}
-	ib := effect.NewInbound(w.env, in)
-	w.proxy.Inbounds = append(w.proxy.Inbounds, ib)
-	w.finish = append(w.finish, func() (err error) {
-		if p.listener, err = w.b.listener(ib.Listener); err != nil {
-			return err
+	w.later(func(proxy *effect.Proxy) func() error {
+		ib := effect.NewInbound(w.env, in)
+		proxy.Inbounds = append(proxy.Inbounds, ib)
+		return func() (err error) {
+			if p.listener, err = w.b.listener(ib.Listener); err != nil {
+				return err
+			}
+			if p.cluster, err = w.b.cluster(ib.Cluster); err != nil {
+				return err
+			}
+			if keyErr == nil && !w.whole {
+				w.g.inbounds.store(key, *p)
+			}
+			return nil
 		}
-		if p.cluster, err = w.b.cluster(ib.Cluster); err != nil {
-			return err
-		}
-		if keyErr == nil && !w.whole {
-			w.g.inbounds.store(key, *p)
-		}
-		return nil
 	})
 }
 

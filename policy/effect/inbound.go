@@ -2,6 +2,7 @@ package effect
 
 import (
 	"cmp"
+	"sync"
 	"time"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -11,6 +12,7 @@ import (
 	routerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	tcpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/tcp_proxy/v3"
+	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/structpb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
@@ -173,19 +175,38 @@ func httpFilters(protocol string) []*Filter {
 }
 
 // RouterFilter is the last HTTP filter of every connection manager.
-func RouterFilter() *Filter { return &Filter{Name: FilterRouter, Config: &routerv3.Router{}} }
+func RouterFilter() *Filter { return &Filter{Name: FilterRouter, packed: packedRouter()} }
 
-// InternalAddresses are the networks whose peers Envoy takes for internal; IPv6 ones only when the host has IPv6.
-func (e Env) InternalAddresses() *hcmv3.HttpConnectionManager_InternalAddressConfig {
-	cfg := &hcmv3.HttpConnectionManager_InternalAddressConfig{CidrRanges: []*corev3.CidrRange{
-		cidr("10.0.0.0", 8), cidr("192.168.0.0", 16), cidr("172.16.0.0", 12),
-	}}
-	if e.IPv6 {
-		cfg.CidrRanges = append(cfg.CidrRanges, cidr("fc00::", 7), cidr("fd00::", 8))
+var packedRouter = sync.OnceValue(func() *anypb.Any {
+	a, err := Pack(&routerv3.Router{})
+	if err != nil {
+		panic(err) // it is empty
 	}
-	cfg.CidrRanges = append(cfg.CidrRanges, e.LocalAddresses().CidrRanges...)
-	return cfg
+	return a
+})
+
+// InternalAddresses are the networks whose peers Envoy takes for internal; IPv6 ones only when the host has IPv6. The
+// message must not be changed: all proxies have it.
+func (e Env) InternalAddresses() *hcmv3.HttpConnectionManager_InternalAddressConfig {
+	if e.IPv6 {
+		return internalOfBoth()
+	}
+	return internalOfIPv4()
 }
+
+var (
+	internalOfIPv4 = sync.OnceValue(func() *hcmv3.HttpConnectionManager_InternalAddressConfig {
+		return &hcmv3.HttpConnectionManager_InternalAddressConfig{CidrRanges: []*corev3.CidrRange{
+			cidr("10.0.0.0", 8), cidr("192.168.0.0", 16), cidr("172.16.0.0", 12), cidr("127.0.0.1", 32),
+		}}
+	})
+	internalOfBoth = sync.OnceValue(func() *hcmv3.HttpConnectionManager_InternalAddressConfig {
+		return &hcmv3.HttpConnectionManager_InternalAddressConfig{CidrRanges: []*corev3.CidrRange{
+			cidr("10.0.0.0", 8), cidr("192.168.0.0", 16), cidr("172.16.0.0", 12), cidr("fc00::", 7), cidr("fd00::", 8),
+			cidr("127.0.0.1", 32), cidr("::1", 128),
+		}}
+	})
+)
 
 // LocalAddresses are the loopback part of InternalAddresses.
 func (e Env) LocalAddresses() *hcmv3.HttpConnectionManager_InternalAddressConfig {

@@ -49,11 +49,14 @@ type Chain struct {
 	Filters []*Filter
 }
 
-// Filter is a filter of any place by name. Config is packed by Build; for an HTTP connection manager HCM is set instead.
+// Filter is a filter of any place by name. Config is packed by Build; for an HTTP connection manager HCM is set instead. It
+// has neither when all filters of the name are the same.
 type Filter struct {
 	Name   string
 	Config proto.Message
 	HCM    *HCM
+
+	packed *anypb.Any
 }
 
 // HCM is an HTTP connection manager whose HTTP filters are still typed. Its routes are in the inline RouteConfig.
@@ -143,6 +146,9 @@ func (l *Listener) Build() (*listenerv3.Listener, error) {
 }
 
 func (f *Filter) pack() (*anypb.Any, error) {
+	if f.packed != nil {
+		return f.packed, nil
+	}
 	if f.HCM == nil {
 		return Pack(f.Config)
 	}

@@ -3,7 +3,8 @@ package effect
 import (
 	"crypto/sha256"
 	"encoding/base64"
-	"fmt"
+	"encoding/binary"
+	"encoding/hex"
 	"hash/fnv"
 	"slices"
 	"strconv"
@@ -146,7 +147,7 @@ func NewBackend(env Env, service *resource.Resource, spec *resource.MeshService,
 	if service.Kind == resource.KindMeshExternalService {
 		c.HTTP = ExternalHTTP(port.AppProtocol)
 	}
-	if env.MTLSMode != "" && (env.MTLSMode == resource.MTLSStrict || tlsReady(service, status)) {
+	if Secured(env, service, status) {
 		var identities []string
 		for _, id := range spec.Identities {
 			if id.Type == resource.IdentityServiceTag {
@@ -158,6 +159,11 @@ func NewBackend(env Env, service *resource.Resource, spec *resource.MeshService,
 	}
 	b.Cluster = c
 	return b
+}
+
+// Secured tells whether the proxy speaks mTLS to a service.
+func Secured(env Env, service *resource.Resource, status *resource.MeshServiceStatus) bool {
+	return env.MTLSMode != "" && (env.MTLSMode == resource.MTLSStrict || tlsReady(service, status))
 }
 
 // tlsReady tells whether every proxy of the service has a certificate; services of other zones always count as ready.
@@ -189,7 +195,8 @@ func SNI(service *resource.Resource, port uint32) string {
 func sni(name, mesh string, port uint32, kind string) string {
 	h := fnv.New64a()
 	_, _ = h.Write([]byte(name + ";" + mesh + ";")) // never fails
-	return fmt.Sprintf("a%016x.%s.%d.%s.%s", h.Sum64(), cut(name), port, cut(mesh), kind)
+	sum := binary.BigEndian.AppendUint64(nil, h.Sum64())
+	return "a" + hex.EncodeToString(sum) + "." + cut(name) + "." + strconv.FormatUint(uint64(port), 10) + "." + cut(mesh) + "." + kind
 }
 
 func cut(s string) string {

@@ -5,7 +5,8 @@
 // The inbounds, outbounds and backends of a Proxy are independent of each other: the caller may hand in only some of
 // those that a proxy has, because the others were made before with equal inputs. An effect must therefore decide about
 // each part from that part and its rules alone; those of an inbound are found by its own port and by that of its workload.
-// What else it lets flow into clusters, ClusterKey must tell.
+// What else it lets flow into clusters, ClusterKey must tell. What it adds to a proxy or warns of must not depend on the
+// inbounds, outbounds and backends that it is handed.
 package effect
 
 import (

@@ -1,6 +1,8 @@
 package effect
 
 import (
+	"sync"
+
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
@@ -65,9 +67,10 @@ func commonTLS(mesh string, sans []*tlsv3.SubjectAltNameMatcher) *tlsv3.CommonTl
 	}
 }
 
-func adsSource() *corev3.ConfigSource {
+// adsSource is one message for all, which nobody changes: every cluster has three of it.
+var adsSource = sync.OnceValue(func() *corev3.ConfigSource {
 	return &corev3.ConfigSource{
 		ConfigSourceSpecifier: &corev3.ConfigSource_Ads{Ads: &corev3.AggregatedConfigSource{}},
 		ResourceApiVersion:    corev3.ApiVersion_V3,
 	}
-}
+})

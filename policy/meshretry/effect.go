@@ -32,15 +32,18 @@ const (
 // Apply writes retries into the outbounds: those of the protocol of the port only, and none for http2 and kafka (contract
 // effects-routing.md §7, §1.4).
 func Apply(p *effect.Proxy, r *policy.Rules) error {
+	for _, x := range brokenExpressions(r) {
+		p.Warn("MeshRetry: requests are not retried where the regular expression %q of a header applies, which Envoy refuses", x)
+	}
 	for _, out := range p.Outbounds {
-		if err := set(p, out, r); err != nil {
+		if err := set(out, r); err != nil {
 			return fmt.Errorf("set retries of %s: %w", out.Listener.Name, err)
 		}
 	}
 	return nil
 }
 
-func set(p *effect.Proxy, out *effect.Outbound, r *policy.Rules) error {
+func set(out *effect.Outbound, r *policy.Rules) error {
 	chain := out.Listener.Chains[0]
 	conf, _ := out.Conf(r).(*Conf)
 	if out.Protocol == effect.TCP && conf != nil && conf.TCP != nil && conf.TCP.MaxConnectAttempt != nil {
@@ -54,17 +57,12 @@ func set(p *effect.Proxy, out *effect.Outbound, r *policy.Rules) error {
 		return nil
 	}
 	var err error
-	warned := false
 	h.RouteActions(func(route *routev3.Route, a *routev3.RouteAction) {
 		conf, ok := out.RouteConf(r, route.Name).(*Conf)
 		switch {
 		case !ok || err != nil:
 		case out.Protocol == effect.HTTP && conf.HTTP != nil:
-			if x, bad := conf.HTTP.brokenExpression(); bad {
-				if !warned {
-					p.Warn("MeshRetry, destination %s: requests are not retried: Envoy refuses the regular expression %q of a header", out.Destination, x)
-				}
-				warned = true
+			if _, bad := conf.HTTP.brokenExpression(); bad {
 				return
 			}
 			a.RetryPolicy, err = conf.HTTP.envoy()
@@ -119,6 +117,27 @@ func (h *HTTP) envoy() (*routev3.RetryPolicy, error) {
 		rp.HostSelectionRetryMaxAttempts = *h.HostSelectionMaxAttempts
 	}
 	return rp, nil
+}
+
+// brokenExpressions are all that rules have, each once.
+func brokenExpressions(r *policy.Rules) []string {
+	var out []string
+	look := func(conf any) {
+		if c, ok := conf.(*Conf); ok && c.HTTP != nil {
+			if x, bad := c.HTTP.brokenExpression(); bad && !slices.Contains(out, x) {
+				out = append(out, x)
+			}
+		}
+	}
+	for _, rule := range r.To {
+		look(rule.Conf)
+	}
+	for _, rule := range r.ToResources {
+		for _, conf := range rule.Conf {
+			look(conf)
+		}
+	}
+	return out
 }
 
 // brokenExpression finds what would make Envoy refuse the whole listener.
