@@ -84,24 +84,30 @@ func BenchmarkConfigAnswer(b *testing.B) {
 	}
 }
 
-// BenchmarkPreview is a policy for all of 1,000 proxies, two behind each of 500 services, ten of which each reaches; 100
-// policies of every kind are there.
+// BenchmarkPreview is a policy for all of 1,000 proxies, two behind each of 500 services, ten of which each reaches: in a mesh
+// without other policies, and in one with 100 of every kind.
 func BenchmarkPreview(b *testing.B) {
 	const services, replicas = 500, 2
-	g := start(b, large(bigmesh.Size{Zone: "zone-a", Services: services, Replicas: replicas, Reach: 10}))
-	for _, tt := range []struct{ name, to string }{{"mesh", `{"kind": "Mesh"}`}, {"service", `{"kind": "MeshService", "labels": {"kuma.io/display-name": "s-7"}}`}} {
-		b.Run(tt.name, func(b *testing.B) {
-			n, size := 0, 0
-			for b.Loop() {
-				n++ // another one each time
-				body := fmt.Sprintf(`{"type": "MeshTimeout", "mesh": "default", "name": "aaa", "spec": {"to": [{"targetRef": %s, "default": {"connectionTimeout": "%ds"}}]}}`, tt.to, n)
-				status, text := g.post("/_preview", body)
-				if status != http.StatusOK || !strings.Contains(text, `"matched": 1001`) {
-					b.Fatalf("%d %.500s", status, text)
+	size := bigmesh.Size{Zone: "zone-a", Services: services, Replicas: replicas, Reach: 10}
+	for _, mesh := range []struct {
+		name      string
+		documents []byte
+	}{{"first policy", []byte(strings.Join(bigmesh.Documents(size), "---"))}, {"100 policies", large(size)}} {
+		g := start(b, mesh.documents)
+		for _, tt := range []struct{ name, to string }{{"mesh", `{"kind": "Mesh"}`}, {"service", `{"kind": "MeshService", "labels": {"kuma.io/display-name": "s-7"}}`}} {
+			b.Run(mesh.name+"/"+tt.name, func(b *testing.B) {
+				n, size := 0, 0
+				for b.Loop() {
+					n++ // another one each time
+					body := fmt.Sprintf(`{"type": "MeshTimeout", "mesh": "default", "name": "aaa", "spec": {"to": [{"targetRef": %s, "default": {"connectionTimeout": "%ds"}}]}}`, tt.to, n)
+					status, text := g.post("/_preview", body)
+					if status != http.StatusOK || !strings.Contains(text, `"matched": 1001`) {
+						b.Fatalf("%d %.500s", status, text)
+					}
+					size = len(text)
 				}
-				size = len(text)
-			}
-			b.ReportMetric(float64(size)/(1<<20), "MB")
-		})
+				b.ReportMetric(float64(size)/(1<<20), "MB")
+			})
+		}
 	}
 }

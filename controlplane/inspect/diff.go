@@ -39,6 +39,10 @@ func generic(v any) (map[string]any, error) {
 	if err != nil {
 		return nil, fmt.Errorf("compare configurations: %w", err)
 	}
+	return decode(text)
+}
+
+func decode(text []byte) (map[string]any, error) {
 	dec := json.NewDecoder(bytes.NewReader(text))
 	dec.UseNumber() // as written: 64 bits stay 64 bits
 	var out map[string]any

@@ -12,6 +12,7 @@ import (
 	"github.com/kuma-dp/kuma-dp/controlplane/store"
 	"github.com/kuma-dp/kuma-dp/controlplane/topology"
 	"github.com/kuma-dp/kuma-dp/controlplane/xds"
+	"github.com/kuma-dp/kuma-dp/internal/crew"
 	"github.com/kuma-dp/kuma-dp/policy"
 	"github.com/kuma-dp/kuma-dp/resource"
 )
@@ -115,11 +116,19 @@ func (i *Inspector) preview(proposals []api.Proposal) (*previewBody, error) {
 	for n := range body.Resources {
 		body.Resources[n].policies(found)
 	}
-	for _, p := range found.Proxies {
-		one, err := i.previewOf(p)
-		if err != nil {
-			return nil, err
-		}
+	c, err := compare(found.Proxies)
+	if err != nil {
+		return nil, err
+	}
+	proxies := make([]previewProxy, len(found.Proxies))
+	err = crew.Each(len(proxies), func(n int) (err error) {
+		proxies[n], err = i.previewOf(found.Proxies[n], c)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	for _, one := range proxies {
 		if len(one.Rules) > 0 || len(one.Diff) > 0 || one.Error != "" {
 			body.Proxies = append(body.Proxies, one)
 		}
@@ -164,7 +173,7 @@ func (p *previewResource) policies(found *xds.Preview) {
 	}
 }
 
-func (i *Inspector) previewOf(p xds.ProxyPreview) (previewProxy, error) {
+func (i *Inspector) previewOf(p xds.ProxyPreview, c *comparison) (previewProxy, error) {
 	out := previewProxy{Mesh: p.Mesh, Name: p.Name, Rules: []previewRules{}, Diff: []Operation{}, Warnings: append([]string{}, p.Warnings...)}
 	show := func(r *policy.Rules) *kindRules {
 		if r == nil {
@@ -197,7 +206,6 @@ func (i *Inspector) previewOf(p xds.ProxyPreview) (previewProxy, error) {
 		out.Error = p.Err.Error()
 		return out, nil //nolint:nilerr // it is told in the answer
 	}
-	var err error
-	out.Diff, err = diffJSON(p.Before, p.After)
-	return out, err
+	out.Diff = c.diff(p.Before, p.After)
+	return out, nil
 }

@@ -118,12 +118,20 @@ func (m *Mesh) Outbounds(dp *Dataplane) []Outbound {
 		}
 		return slices.DeleteFunc(slices.Clone(all), dp.listensOn)
 	}
-	refs := dp.refs()
+	named, labelled := map[string][]resource.OutboundRef{}, []resource.OutboundRef(nil)
+	for _, ref := range dp.refs() {
+		if len(ref.Labels) > 0 {
+			labelled = append(labelled, ref)
+		} else {
+			named[ref.Name] = append(named[ref.Name], ref)
+		}
+	}
 	var out []Outbound
 	for _, o := range all {
-		listed := slices.ContainsFunc(refs, func(ref resource.OutboundRef) bool {
+		lists := func(ref resource.OutboundRef) bool {
 			return dp.means(ref, o.Service) && narrows(ref, o.Service, o.Port)
-		})
+		}
+		listed := slices.ContainsFunc(named[o.Service.DisplayName()], lists) || slices.ContainsFunc(labelled, lists)
 		if listed && !dp.listensOn(o) {
 			out = append(out, o)
 		}

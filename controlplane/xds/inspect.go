@@ -5,12 +5,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
-	"sync"
 
 	"google.golang.org/protobuf/encoding/protojson"
 
 	"github.com/kuma-dp/kuma-dp/controlplane/topology"
+	"github.com/kuma-dp/kuma-dp/internal/crew"
 	"github.com/kuma-dp/kuma-dp/policy"
 	"github.com/kuma-dp/kuma-dp/policy/effect"
 	"github.com/kuma-dp/kuma-dp/resource"
@@ -131,22 +132,27 @@ const maxShown = 4 << 10
 // the snapshot does.
 func (s *Server) show(snap *Snapshot) (map[string]map[string]json.RawMessage, error) {
 	out := map[string]map[string]json.RawMessage{}
-	var mu sync.Mutex
-	var tasks []func() error
+	var all []*Resource
 	for _, typeURL := range snap.Types() {
-		resources := make(map[string]json.RawMessage, len(snap.Resources(typeURL)))
-		out[typeURL] = resources
-		for name, r := range snap.Resources(typeURL) {
-			tasks = append(tasks, func() error {
-				text, err := s.shown.get(r, r.indented)
-				mu.Lock()
-				defer mu.Unlock()
-				resources[name] = text
-				return err
-			})
-		}
+		all = slices.AppendSeq(all, maps.Values(snap.Resources(typeURL)))
 	}
-	return out, sideBySide(tasks)
+	texts := make([]json.RawMessage, len(all))
+	err := crew.Each(len(all), func(i int) (err error) {
+		texts[i], err = s.shown.get(all[i], all[i].indented)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	for _, typeURL := range snap.Types() {
+		n := len(snap.Resources(typeURL))
+		out[typeURL] = make(map[string]json.RawMessage, n)
+		for i, r := range all[:n] {
+			out[typeURL][r.Name] = texts[i]
+		}
+		all, texts = all[n:], texts[n:]
+	}
+	return out, nil
 }
 
 // JSON renders a resource.

@@ -7,6 +7,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/kuma-dp/kuma-dp/internal/crew"
 	"github.com/kuma-dp/kuma-dp/policy/effect"
 	"github.com/kuma-dp/kuma-dp/resource"
 )
@@ -38,15 +39,16 @@ type work struct {
 	used    map[string]*use
 	secured bool
 
-	// proxy has what there is only once. Tasks are other parts that are not known yet, shares those that are being made already.
+	// proxy has what there is only once. Tasks are other parts that are not known yet, which the crew makes in shares; shared says
+	// that it has the first.
 	proxy  effect.Proxy
 	tasks  []task
-	shares []*share
-	crew   *crew
+	shared bool
+	crew   crew.Crew
 }
 
 func newWork(g *Generator, b *builder, in *Input, env effect.Env) *work {
-	w := &work{g: g, b: b, in: in, env: env, print: newFingerprints(g.effects, env, in.Rules), crew: newCrew()}
+	w := &work{g: g, b: b, in: in, env: env, print: newFingerprints(g.effects, env, in.Rules)}
 	w.proxy.Env = env
 	for i, e := range g.effects {
 		rules := in.Rules[e.Kind]
@@ -87,7 +89,7 @@ func known[K comparable, V any](w *work, cache *partCache[K, V], key K) (V, bool
 
 // run makes all listeners, clusters and endpoints.
 func (w *work) run(net *resource.Networking) error {
-	defer func() { _ = w.crew.wait() }() // also when it fails on the way
+	defer func() { _ = w.crew.Wait() }() // also when it fails on the way
 	if err := w.fixed(net); err != nil {
 		return err
 	}

@@ -2,7 +2,6 @@ package xds
 
 import (
 	"cmp"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -10,6 +9,7 @@ import (
 	"slices"
 
 	"github.com/kuma-dp/kuma-dp/controlplane/topology"
+	"github.com/kuma-dp/kuma-dp/internal/crew"
 	"github.com/kuma-dp/kuma-dp/policy"
 	"github.com/kuma-dp/kuma-dp/resource"
 )
@@ -32,8 +32,9 @@ type ProxyPreview struct {
 	topology.ProxyID
 	// ByTags says that the mesh after the change has outbounds by tags.
 	ByTags bool
-	// Before and After are the resources that differ by type URL and name. Types that both sides have are in both.
-	Before, After map[string]map[string]json.RawMessage
+	// Before and After are nil where the proxy is not there, and After when there is no configuration. What is the same on both
+	// sides is one *Resource mostly, also of different proxies.
+	Before, After *Snapshot
 	// Rules of the kinds that differ, in the order of kinds; nil where no policy applies.
 	Rules []RulesChange
 	// Warnings are about the configuration after.
@@ -57,38 +58,52 @@ type picture struct {
 func (s *Server) Preview(before *topology.World, c topology.Change) *Preview {
 	out := &Preview{Matched: map[resource.Key]int{}}
 	book := newRulebook(s.cfg.Kinds, s.cfg.Zone)
-	ids := touched(before, c)
-	old := make([]picture, len(ids))
-	for i, id := range ids {
+	var ids []topology.ProxyID
+	for _, id := range touched(before, c) {
 		if id.Mesh == "" {
 			out.ZoneProxies = append(out.ZoneProxies, id.Name)
-			continue
+		} else {
+			ids = append(ids, id)
 		}
-		old[i] = s.picture(book, before, id, nil)
 	}
+	pictures := make([]pair, len(ids))
+	each := func(f func(id topology.ProxyID, p *pair)) {
+		_ = crew.Each(len(ids), func(i int) error { f(ids[i], &pictures[i]); return nil })
+	}
+	each(func(id topology.ProxyID, p *pair) { p.before = s.picture(book, before, id, nil) })
+	each(func(id topology.ProxyID, p *pair) { p.after = s.picture(book, c.World, id, p.before.snap) })
+	each(s.compare)
 	shadows := newOverrides(s.cfg.Kinds, before, c.World)
 	for i, id := range ids {
-		if id.Mesh == "" {
-			continue
-		}
-		next := s.picture(book, c.World, id, old[i].snap)
-		p := ProxyPreview{ProxyID: id, Err: next.err}
+		p := &pictures[i]
 		if m := c.World.Meshes[id.Mesh]; m != nil {
 			p.ByTags = m.Spec.ServicesMode() != resource.MeshServicesExclusive
 			if dp := m.Dataplane(id.Name); dp != nil {
-				shadows.look(book.book(c.World, m), m, dp, next.rules)
+				shadows.look(book.book(c.World, m), m, dp, p.after.rules)
 			}
 		}
-		p.Rules = s.rulesChanges(old[i].rules, next.rules)
-		if next.err == nil {
-			s.differences(&p, old[i].snap, next.snap)
-		}
-		if len(p.Rules) > 0 || p.Err != nil || !same(old[i].snap, next.snap) {
-			out.Proxies = append(out.Proxies, p)
+		if len(p.Rules) > 0 || p.Err != nil || !same(p.before.snap, p.after.snap) {
+			out.Proxies = append(out.Proxies, p.ProxyPreview)
 		}
 	}
 	out.Matched, out.Overridden = shadows.matched, shadows.list()
 	return out
+}
+
+// pair is one proxy at two moments, and what differs.
+type pair struct {
+	before, after picture
+	ProxyPreview
+}
+
+func (s *Server) compare(id topology.ProxyID, p *pair) {
+	p.ProxyID, p.Err, p.Rules = id, p.after.err, s.rulesChanges(p.before.rules, p.after.rules)
+	if p.after.err == nil {
+		p.Before, p.After = p.before.snap, p.after.snap
+		if p.After != nil {
+			p.Warnings = p.After.Warnings()
+		}
+	}
 }
 
 // touched lists whom a change concerns, sorted.
@@ -162,34 +177,4 @@ func same(a, b *Snapshot) bool {
 		return a == b
 	}
 	return slices.Equal(a.Types(), b.Types()) && !slices.ContainsFunc(a.Types(), func(t string) bool { return a.get(t).version != b.get(t).version })
-}
-
-// differences renders the resources that differ.
-func (s *Server) differences(p *ProxyPreview, before, after *Snapshot) {
-	p.Before, p.After = map[string]map[string]json.RawMessage{}, map[string]map[string]json.RawMessage{}
-	render := func(in, other *Snapshot, out map[string]map[string]json.RawMessage) error {
-		if in == nil {
-			return nil
-		}
-		for _, typeURL := range in.Types() {
-			out[typeURL] = map[string]json.RawMessage{}
-			for name, r := range in.Resources(typeURL) {
-				if other != nil {
-					if o := other.Resources(typeURL)[name]; o != nil && o.Version == r.Version {
-						continue
-					}
-				}
-				b, err := s.shown.get(r, r.indented)
-				if err != nil {
-					return err
-				}
-				out[typeURL][name] = b
-			}
-		}
-		return nil
-	}
-	p.Err = errors.Join(render(before, after, p.Before), render(after, before, p.After))
-	if after != nil {
-		p.Warnings = after.Warnings()
-	}
 }

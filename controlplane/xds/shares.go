@@ -26,26 +26,26 @@ const perShare = 48
 func (w *work) later(t task) {
 	w.tasks = append(w.tasks, t)
 	if len(w.tasks) == perShare && !w.whole {
-		w.share()
+		w.crew.Add(w.share())
 	}
 }
 
-// share hands the tasks on that are there. The first has what there is only once, and adds to the proxy.
-func (w *work) share() {
+// share takes the tasks that are there. The first has what there is only once, and adds to the proxy.
+func (w *work) share() func() error {
 	s := &share{proxy: &w.proxy, tasks: w.tasks}
-	if len(w.shares) > 0 {
+	if w.shared {
 		s.proxy = &effect.Proxy{Env: w.env}
 	}
-	w.tasks, w.shares = nil, append(w.shares, s)
-	w.crew.add(func() error { return w.runShare(s) })
+	w.tasks, w.shared = nil, true
+	return func() error { return w.runShare(s) }
 }
 
 // apply lets policies change the parts that are not known yet, and finishes all.
 func (w *work) apply() error {
-	if len(w.tasks) > 0 || len(w.shares) == 0 {
-		w.share()
+	if len(w.tasks) == 0 && w.shared {
+		return w.crew.Wait()
 	}
-	return w.crew.wait()
+	return w.crew.Wait(w.share())
 }
 
 func (w *work) runShare(s *share) error {

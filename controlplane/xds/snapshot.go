@@ -164,16 +164,20 @@ func versionOf(names []string, byName map[string]*Resource) string {
 	return base64.RawURLEncoding.EncodeToString(h.Sum(nil)[:12])
 }
 
-// Resources returns the resources of a type by name; the map must not be changed. It is nil for types without any.
-func (s *Snapshot) Resources(typeURL string) map[string]*Resource {
-	if t := s.sets[typeURL]; t != nil {
-		return t.byName
-	}
-	return nil
-}
+// Resources returns the resources of a type by name; the map must not be changed. It is nil for types without any, and for
+// no Snapshot.
+func (s *Snapshot) Resources(typeURL string) map[string]*Resource { return s.get(typeURL).byName }
+
+// Names returns the sorted names of the resources of a type, which must not be changed.
+func (s *Snapshot) Names(typeURL string) []string { return s.get(typeURL).names }
 
 // Types returns the type URLs that have resources, sorted.
-func (s *Snapshot) Types() []string { return slices.Sorted(maps.Keys(s.sets)) }
+func (s *Snapshot) Types() []string {
+	if s == nil {
+		return nil
+	}
+	return slices.Sorted(maps.Keys(s.sets))
+}
 
 // Size is the number of bytes of all resources.
 func (s *Snapshot) Size() int {
@@ -187,8 +191,8 @@ func (s *Snapshot) Size() int {
 }
 
 func (s *Snapshot) get(typeURL string) *set {
-	if t := s.sets[typeURL]; t != nil {
-		return t
+	if s != nil && s.sets[typeURL] != nil {
+		return s.sets[typeURL]
 	}
 	return &set{}
 }

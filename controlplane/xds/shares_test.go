@@ -1,11 +1,8 @@
 package xds
 
 import (
-	"errors"
 	"fmt"
 	"runtime"
-	"strings"
-	"sync/atomic"
 	"testing"
 
 	gocmp "github.com/google/go-cmp/cmp"
@@ -19,40 +16,6 @@ import (
 func onCores(n int, f func()) {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(n))
 	f()
-}
-
-func TestCrew(t *testing.T) {
-	for _, cores := range []int{1, 2, 8} {
-		onCores(cores, func() {
-			var done atomic.Int64
-			c := newCrew()
-			for i := range 1000 {
-				c.add(func() error {
-					done.Add(1)
-					if i >= 500 {
-						return fmt.Errorf("job %d", i)
-					}
-					return nil
-				})
-			}
-			if err := c.wait(); err == nil || err.Error() != "job 500" || done.Load() != 1000 {
-				t.Errorf("%d cores: %d jobs done, error %v", cores, done.Load(), err)
-			}
-			if err := newCrew().wait(); err != nil {
-				t.Error(err)
-			}
-			defer func() {
-				if r := fmt.Sprint(recover()); !strings.Contains(r, "too bad") || done.Load() != 1001 {
-					t.Errorf("%d cores: %d jobs done, recovered %s", cores, done.Load(), r)
-				}
-			}()
-			_ = sideBySide([]func() error{
-				func() error { return errors.New("an error is less than a panic") },
-				func() error { panic("too bad") },
-				func() error { done.Add(1); return nil },
-			})
-		})
-	}
 }
 
 // TestSharesMakeTheSame makes a large proxy on one core and on several, which divide the work in different ways.
