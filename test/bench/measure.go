@@ -37,7 +37,7 @@ type bench struct {
 // all measures one thing after the other.
 func (b *bench) all(ctx context.Context) ([]row, error) {
 	var rows []row
-	for _, measure := range []func(context.Context) ([]row, error){b.puts, b.controlPlane, b.up, b.agentMemory, b.policyChange, b.agentStart} {
+	for _, measure := range []func(context.Context) ([]row, error){b.goBenches, b.puts, b.controlPlane, b.up, b.agentMemory, b.policyChange, b.agentStart} {
 		r, err := measure(ctx)
 		if err != nil {
 			return nil, err
