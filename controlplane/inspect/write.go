@@ -53,7 +53,13 @@ func (r *rulesBody) indented(to []byte) ([]byte, error) {
 }
 
 func (c *configBody) indented(to []byte) ([]byte, error) {
-	a := &rulesWriter{out: to}
+	size := 0 // about: a text that grows is copied and copied again
+	for _, resources := range c.XDS {
+		for name, text := range resources {
+			size += len(name) + len(text) + len("   \"\": ,\n")
+		}
+	}
+	a := &rulesWriter{out: slices.Grow(to, size)}
 	a.object(func() {
 		a.key("xds")
 		a.object(func() {

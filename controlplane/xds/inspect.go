@@ -7,11 +7,11 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-
-	"google.golang.org/protobuf/encoding/protojson"
+	"sync"
 
 	"github.com/kuma-dp/kuma-dp/controlplane/topology"
 	"github.com/kuma-dp/kuma-dp/internal/crew"
+	"github.com/kuma-dp/kuma-dp/internal/wirejson"
 	"github.com/kuma-dp/kuma-dp/policy"
 	"github.com/kuma-dp/kuma-dp/policy/effect"
 	"github.com/kuma-dp/kuma-dp/resource"
@@ -138,7 +138,7 @@ func (s *Server) show(snap *Snapshot) (map[string]map[string]json.RawMessage, er
 	}
 	texts := make([]json.RawMessage, len(all))
 	err := crew.Each(len(all), func(i int) (err error) {
-		texts[i], err = s.shown.get(all[i], all[i].indented)
+		texts[i], err = s.shown.get(all[i], all[i].JSON)
 		return err
 	})
 	if err != nil {
@@ -155,27 +155,22 @@ func (s *Server) show(snap *Snapshot) (map[string]map[string]json.RawMessage, er
 	return out, nil
 }
 
-// JSON renders a resource.
-func (r *Resource) JSON() (json.RawMessage, error) {
-	m, err := r.Any.UnmarshalNew()
-	if err != nil {
-		return nil, fmt.Errorf("render resource %s: %w", r.Name, err)
-	}
-	b, err := protojson.MarshalOptions{Resolver: effect.Types{}}.Marshal(m)
-	if err != nil {
-		return nil, fmt.Errorf("render resource %s: %w", r.Name, err)
-	}
-	return b, nil
-}
+// shown renders resources as an answer shows them.
+var shown = wirejson.New(shownAt, " ", effect.Types{})
 
-func (r *Resource) indented() (json.RawMessage, error) {
-	b, err := r.JSON()
+// rendering is where texts grow; what is remembered of one is as large as it must be.
+var rendering = sync.Pool{New: func() any { return new([]byte) }}
+
+// JSON renders a resource, indented as the answer of `_config` shows it.
+func (r *Resource) JSON() (json.RawMessage, error) {
+	buffer := rendering.Get().(*[]byte)
+	defer rendering.Put(buffer)
+	text, err := shown.Append((*buffer)[:0], r.Any)
+	*buffer = text
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("resource %s: %w", r.Name, err)
 	}
-	text := bytes.NewBuffer(make([]byte, 0, 2*len(b)))
-	err = json.Indent(text, b, shownAt, " ")
-	return text.Bytes(), err
+	return bytes.Clone(text), nil
 }
 
 func (s *Server) find(mesh, name string) (*topology.World, *topology.Mesh, *topology.Dataplane, error) {

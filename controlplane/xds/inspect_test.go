@@ -5,6 +5,12 @@ import (
 	"strings"
 	"testing"
 
+	"google.golang.org/protobuf/reflect/protoreflect"
+
+	"github.com/kuma-dp/kuma-dp/controlplane/topology"
+	"github.com/kuma-dp/kuma-dp/internal/wirejson"
+	"github.com/kuma-dp/kuma-dp/policy/all"
+	"github.com/kuma-dp/kuma-dp/policy/effect"
 	"github.com/kuma-dp/kuma-dp/resource"
 )
 
@@ -58,6 +64,77 @@ networking:
 	}
 	if got := string(cfg[TypeListener]["inbound:10.0.0.7:7001"]); !strings.Contains(got, "KafkaBroker") {
 		t.Errorf("listener is %s", got)
+	}
+}
+
+// countedTypes counts the questions for types. A Renderer that knows a type asks only for what it leaves to the library.
+type countedTypes struct {
+	effect.Types
+	asked *int
+}
+
+func (c countedTypes) FindMessageByURL(url string) (protoreflect.MessageType, error) {
+	*c.asked++
+	return c.Types.FindMessageByURL(url)
+}
+
+// TestShownAtSize: everything of a proxy that policies of every kind apply to is rendered as by the library, and nothing by it.
+func TestShownAtSize(t *testing.T) {
+	in := mixInput(t, topology.Build(mixSize.Zone, mixResources(t)...), newRulebook(all.Kinds(), mixSize.Zone))
+	in.Identity = &KeyPair{Cert: []byte("CERT"), Key: []byte("KEY")}
+	snap, err := NewGenerator(all.Effects()).Generate(in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	asked := 0
+	renderer := wirejson.New("", " ", countedTypes{asked: &asked})
+	n := 0
+	for _, typeURL := range snap.Types() {
+		for _, r := range snap.Resources(typeURL) {
+			n++
+			checkShown(t, r)
+			for _, known := range []bool{false, true} {
+				before := asked
+				if _, err := renderer.Append(nil, r.Any); err != nil {
+					t.Fatal(err)
+				}
+				if known && asked > before {
+					t.Errorf("%s is left to the library", r.Name)
+				}
+			}
+		}
+	}
+	if n < 2*mixSize.Services {
+		t.Errorf("there are %d resources", n)
+	}
+}
+
+// BenchmarkShow renders everything of the proxy of the budgets, and has the library do it.
+func BenchmarkShow(b *testing.B) {
+	snap, err := NewGenerator(all.Effects()).Generate(mixInput(b, topology.Build(mixSize.Zone, mixResources(b)...), newRulebook(all.Kinds(), mixSize.Zone)))
+	if err != nil {
+		b.Fatal(err)
+	}
+	for _, way := range []struct {
+		name   string
+		render func(testing.TB, *Resource) []byte
+	}{
+		{"here", func(_ testing.TB, r *Resource) []byte { text, _ := r.JSON(); return text }},
+		{"library", byLibrary},
+	} {
+		b.Run(way.name, func(b *testing.B) {
+			b.ReportAllocs()
+			size := 0
+			for b.Loop() {
+				size = 0
+				for _, typeURL := range snap.Types() {
+					for _, r := range snap.Resources(typeURL) {
+						size += len(way.render(b, r))
+					}
+				}
+			}
+			b.ReportMetric(float64(size)/(1<<20), "MB")
+		})
 	}
 }
 

@@ -225,15 +225,37 @@ func jsonOf(t testing.TB, r *Resource) any {
 		t.Errorf("%s is not valid: %v", r.Name, err)
 	}
 	checkFields(t, r.Name, m)
+	checkShown(t, r)
+	var v any
+	if err := json.Unmarshal(byLibrary(t, r), &v); err != nil {
+		t.Fatal(err)
+	}
+	return v
+}
+
+// byLibrary is what the library for the messages says of a resource, as an answer shows it.
+func byLibrary(t testing.TB, r *Resource) []byte {
+	t.Helper()
+	m, err := r.Any.UnmarshalNew()
+	if err != nil {
+		t.Fatal(err)
+	}
 	b, err := protojson.MarshalOptions{Resolver: effect.Types{}}.Marshal(m)
 	if err != nil {
 		t.Fatal(err)
 	}
-	var v any
-	if err := json.Unmarshal(b, &v); err != nil {
+	var text bytes.Buffer
+	if err := json.Indent(&text, b, shownAt, " "); err != nil {
 		t.Fatal(err)
 	}
-	return v
+	return text.Bytes()
+}
+
+func checkShown(t testing.TB, r *Resource) {
+	t.Helper()
+	if got, err := r.JSON(); err != nil || !bytes.Equal(got, byLibrary(t, r)) {
+		t.Errorf("%s is shown as %s (%v), want %s", r.Name, got, err, byLibrary(t, r))
+	}
 }
 
 func readJSON(t testing.TB, file string, into any) {
