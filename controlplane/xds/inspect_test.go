@@ -1,11 +1,17 @@
 package xds
 
 import (
+	"bytes"
+	"encoding/json"
 	"errors"
+	"maps"
+	"slices"
 	"strings"
 	"testing"
 
 	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/types/known/anypb"
+	"pgregory.net/rapid"
 
 	"github.com/kuma-dp/kuma-dp/controlplane/topology"
 	"github.com/kuma-dp/kuma-dp/internal/wirejson"
@@ -109,6 +115,35 @@ func TestShownAtSize(t *testing.T) {
 	}
 }
 
+// TestShownOfAnyBytes: of bytes that a patch could have broken, and of those of two resources at once, people see what the
+// library says, or nothing when it refuses them.
+func TestShownOfAnyBytes(t *testing.T) {
+	snap := generate(t, NewGenerator(all.Effects()), appendixWorld(t), "default", "frontend-1", mixMeta(), "zone-1")
+	byType := map[string][]*Resource{}
+	for _, typeURL := range snap.Types() {
+		for _, name := range slices.Sorted(maps.Keys(snap.Resources(typeURL))) {
+			byType[typeURL] = append(byType[typeURL], snap.Resources(typeURL)[name])
+		}
+	}
+	rapid.Check(t, func(t *rapid.T) {
+		some := rapid.SampledFrom(byType[rapid.SampledFrom(snap.Types()).Draw(t, "type")])
+		r := some.Draw(t, "resource")
+		b := bytes.Clone(r.Any.Value)
+		if rapid.Bool().Draw(t, "two") {
+			b = append(b, some.Draw(t, "other").Any.Value...)
+		}
+		for range rapid.IntRange(0, 2).Draw(t, "changes") {
+			b[rapid.IntRange(0, len(b)-1).Draw(t, "place")] = rapid.Byte().Draw(t, "byte")
+		}
+		r = &Resource{Name: r.Name, Any: &anypb.Any{TypeUrl: r.Any.TypeUrl, Value: b}}
+		want, wantErr := byLibrary(r)
+		got, err := r.JSON()
+		if (err != nil) != (wantErr != nil) || !bytes.Equal(got, want) {
+			t.Fatalf("%s is shown as %s (%v), want %s (%v)", r.Name, got, err, want, wantErr)
+		}
+	})
+}
+
 // BenchmarkShow renders everything of the proxy of the budgets, and has the library do it.
 func BenchmarkShow(b *testing.B) {
 	snap, err := NewGenerator(all.Effects()).Generate(mixInput(b, topology.Build(mixSize.Zone, mixResources(b)...), newRulebook(all.Kinds(), mixSize.Zone)))
@@ -117,9 +152,9 @@ func BenchmarkShow(b *testing.B) {
 	}
 	for _, way := range []struct {
 		name   string
-		render func(testing.TB, *Resource) []byte
+		render func(*Resource) (json.RawMessage, error)
 	}{
-		{"here", func(_ testing.TB, r *Resource) []byte { text, _ := r.JSON(); return text }},
+		{"here", (*Resource).JSON},
 		{"library", byLibrary},
 	} {
 		b.Run(way.name, func(b *testing.B) {
@@ -129,7 +164,11 @@ func BenchmarkShow(b *testing.B) {
 				size = 0
 				for _, typeURL := range snap.Types() {
 					for _, r := range snap.Resources(typeURL) {
-						size += len(way.render(b, r))
+						text, err := way.render(r)
+						if err != nil {
+							b.Fatal(err)
+						}
+						size += len(text)
 					}
 				}
 			}

@@ -225,37 +225,39 @@ func jsonOf(t testing.TB, r *Resource) any {
 		t.Errorf("%s is not valid: %v", r.Name, err)
 	}
 	checkFields(t, r.Name, m)
-	checkShown(t, r)
 	var v any
-	if err := json.Unmarshal(byLibrary(t, r), &v); err != nil {
+	if err := json.Unmarshal(checkShown(t, r), &v); err != nil {
 		t.Fatal(err)
 	}
 	return v
 }
 
 // byLibrary is what the library for the messages says of a resource, as an answer shows it.
-func byLibrary(t testing.TB, r *Resource) []byte {
-	t.Helper()
+func byLibrary(r *Resource) (json.RawMessage, error) {
 	m, err := r.Any.UnmarshalNew()
 	if err != nil {
-		t.Fatal(err)
+		return nil, err
 	}
 	b, err := protojson.MarshalOptions{Resolver: effect.Types{}}.Marshal(m)
 	if err != nil {
-		t.Fatal(err)
+		return nil, err
 	}
 	var text bytes.Buffer
-	if err := json.Indent(&text, b, shownAt, " "); err != nil {
-		t.Fatal(err)
-	}
-	return text.Bytes()
+	err = json.Indent(&text, b, shownAt, " ")
+	return text.Bytes(), err
 }
 
-func checkShown(t testing.TB, r *Resource) {
+// checkShown returns how a resource is shown.
+func checkShown(t testing.TB, r *Resource) json.RawMessage {
 	t.Helper()
-	if got, err := r.JSON(); err != nil || !bytes.Equal(got, byLibrary(t, r)) {
-		t.Errorf("%s is shown as %s (%v), want %s", r.Name, got, err, byLibrary(t, r))
+	want, err := byLibrary(r)
+	if err != nil {
+		t.Fatal(err)
 	}
+	if got, err := r.JSON(); err != nil || !bytes.Equal(got, want) {
+		t.Errorf("%s is shown as %s (%v), want %s", r.Name, got, err, want)
+	}
+	return want
 }
 
 func readJSON(t testing.TB, file string, into any) {

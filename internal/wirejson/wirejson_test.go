@@ -5,6 +5,7 @@ import (
 	"math"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 
 	"google.golang.org/protobuf/encoding/prototext"
@@ -268,6 +269,34 @@ func TestTypes(t *testing.T) {
 	if d := differs(nil); d != "" {
 		t.Error(d)
 	}
+}
+
+// TestSideBySide: those who meet types first at the same time write the same.
+func TestSideBySide(t *testing.T) {
+	r := wirejson.New(prefix, indent, testTypes())
+	var cases []*anypb.Any
+	var want [][]byte
+	for _, c := range messageCases {
+		if c.by != nobody {
+			a := c.any(t)
+			text, err := library(a)
+			if err != nil {
+				t.Fatal(err)
+			}
+			cases, want = append(cases, a), append(want, text)
+		}
+	}
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			for i, a := range cases {
+				if got, err := r.Append(nil, a); err != nil || !bytes.Equal(got, want[i]) {
+					t.Errorf("text is %s (%v), want %s", got, err, want[i])
+				}
+			}
+		})
+	}
+	wg.Wait()
 }
 
 // TestManyURLs: what people make up is not remembered without end, and is written all the same.

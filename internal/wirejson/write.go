@@ -32,7 +32,8 @@ func (w *writer) close(bracket byte, empty bool) {
 	if !empty {
 		out = append(out, w.line()...)
 	}
-	w.out = append(out, bracket)
+	out = append(out, bracket)
+	w.out = out
 }
 
 // next begins an element.
@@ -44,8 +45,8 @@ func (w *writer) named(first bool, name string) {
 	if !first {
 		out = append(out, ',')
 	}
-	out = append(out, w.line()...)
-	w.out = append(out, name...)
+	out = append(append(out, w.line()...), name...)
+	w.out = out
 }
 
 // message writes the message that is in b.
