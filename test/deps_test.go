@@ -44,11 +44,11 @@ var rules = []rule{
 		"the sidecar stays small",
 	},
 	{
-		"controlplane", slices.Concat(process, []string{"bootstrap", "certs", "dns", "internal/wirejson", "policy", "resource"}), kubernetes,
+		"controlplane", slices.Concat(process, []string{"bootstrap", "certs", "dns", "internal/crew", "internal/wirejson", "policy", "resource"}), kubernetes,
 		"the control plane talks to agents over the wire only",
 	},
 	{
-		"cmd", slices.Concat(process, []string{"agent", "bootstrap", "certs", "controlplane", "dns", "internal/command", "internal/wirejson", "policy", "resource", "transparentproxy"}), kubernetes,
+		"cmd", slices.Concat(process, []string{"agent", "bootstrap", "certs", "controlplane", "dns", "internal/command", "internal/crew", "internal/wirejson", "policy", "resource", "transparentproxy"}), kubernetes,
 		"a program has nothing of its tests",
 	},
 	{
