@@ -80,42 +80,50 @@ func TestNeighbours(t *testing.T) {
 		path, want  string
 	}{
 		{
-			"connections to nobody leave the requests of the port", "exclusive", []string{section(nobodyByLabels, "api")},
+			"connections to nobody leave the requests of the port", "exclusive",
+			[]string{section(nobodyByLabels, "api")},
 			"Listener outbound:VIP(orders):80 filterChains 0 filters 0 typedConfig routeConfig virtualHosts 0 routes 0 route",
 			`{"cluster": "m_orders__zone-a_msvc_80", "timeout": "0s"}`,
 		},
 		{
-			"and its cluster", "exclusive", []string{section(nobodyByLabels, "api")},
+			"and its cluster", "exclusive",
+			[]string{section(nobodyByLabels, "api")},
 			"Cluster m_orders__zone-a_msvc_80 name", `"m_orders__zone-a_msvc_80"`,
 		},
 		{
-			"connections to nobody leave the requests of a port of connections", "exclusive", []string{section(nobodyByLabels, "data"), requests},
+			"connections to nobody leave the requests of a port of connections", "exclusive",
+			[]string{section(nobodyByLabels, "data"), requests},
 			"Listener outbound:VIP(orders):81 filterChains 0 filters 0 typedConfig routeConfig virtualHosts 0 routes",
 			`[{"name": "Vy9SVynsalZoWE/UGXt5zPMQpIaxCRMApWuXANLS0Yg=", "match": {"path": "/a"}, "route": {"cluster": "m_depot__zone-a_msvc_90", "timeout": "0s"}}]`,
 		},
 		{
-			"which policies take for one of connections", "exclusive", []string{section(nobodyByLabels, "data"), requests, timeout},
+			"which policies take for one of connections", "exclusive",
+			[]string{section(nobodyByLabels, "data"), requests, timeout},
 			"Listener outbound:VIP(orders):81 filterChains 0 filters 0 typedConfig routeConfig virtualHosts 0 routes 0 route",
 			`{"cluster": "m_depot__zone-a_msvc_90", "timeout": "0s"}`,
 		},
 		{
-			"what is outside is in the zone of the client", "legacy-mtls", []string{near},
+			"what is outside is in the zone of the client", "legacy-mtls",
+			[]string{near},
 			"Cluster hooks-tcp loadAssignment",
 			`{"clusterName": "hooks-tcp", "policy": {"overprovisioningFactor": 200}, "endpoints": [{"locality": {"zone": "zone-a"}, "loadBalancingWeight": 1, "lbEndpoints": [
 				{"endpoint": {"address": {"socketAddress": {"address": "203.0.113.7", "portValue": 99}}}, "loadBalancingWeight": 1,
 				"metadata": {"filterMetadata": {"envoy.lb": {"kuma.io/protocol": "tcp"}, "envoy.transport_socket_match": {"kuma.io/protocol": "tcp"}}}}]}]}`,
 		},
 		{
-			"what is outside has one port, whatever a route says", "mtls", []string{toBank},
+			"what is outside has one port, whatever a route says", "mtls",
+			[]string{toBank},
 			"Listener outbound:VIP(orders):80 filterChains 0 filters 0 typedConfig routeConfig virtualHosts 0 routes 0 route",
 			`{"cluster": "m_bank__zone-a_extsvc_443", "timeout": "0s", "autoHostRewrite": true}`,
 		},
 		{
-			"a service of several zones without a port", "mtls", []string{toAllZones},
+			"a service of several zones without a port", "mtls",
+			[]string{toAllZones},
 			"Cluster orders-all", `null`,
 		},
 		{
-			"an empty list takes the place of another one", "exclusive", []string{retries, noRetryOn},
+			"an empty list takes the place of another one", "exclusive",
+			[]string{retries, noRetryOn},
 			"Listener outbound:VIP(orders):80 filterChains 0 filters 0 typedConfig routeConfig virtualHosts 0 routes 0 route retryPolicy",
 			`{"retryOn": "gateway-error,connect-failure,refused-stream"}`,
 		},

@@ -15,6 +15,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // onCores runs f with one core, with two, and with more than there are.
 func onCores(t *testing.T, f func(t *testing.T)) {
+	t.Helper()
 	for _, n := range []int{1, 2, 8} {
 		t.Run(fmt.Sprintf("%d cores", n), func(t *testing.T) {
 			defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(n))

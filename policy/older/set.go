@@ -38,7 +38,7 @@ func NewSet(mesh *resource.Mesh, policies map[resource.Kind][]*resource.Resource
 		s.lists[k] = policies[k]
 	}
 	if s != nil && earlier != nil && earlier.mesh == mesh && earlier.zone == zone &&
-		maps.EqualFunc(s.lists, earlier.lists, func(a, b []*resource.Resource) bool { return slices.Equal(a, b) }) {
+		maps.EqualFunc(s.lists, earlier.lists, slices.Equal) {
 		return earlier
 	}
 	return s

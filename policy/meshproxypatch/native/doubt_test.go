@@ -46,11 +46,13 @@ func TestDoubts(t *testing.T) {
 		{"no address", []string{add(quiet)}, mine + "it has no address", "address is necessary"},
 		{"no chains", []string{add(address)}, mine + "it has no filter chains", "no filter chains specified"},
 		{
-			"no chains, completed", []string{add(address), "{listener: {operation: Patch, match: {name: mine}, value: \"{" + quiet + "}\"}}"},
+			"no chains, completed",
+			[]string{add(address), "{listener: {operation: Patch, match: {name: mine}, value: \"{" + quiet + "}\"}}"},
 			"", "",
 		},
 		{
-			"same match", []string{"{listener: {operation: Patch, match: {name: 'inbound:10.0.0.1:80'}, value: \"{filterChains: [{name: extra, filters: [{name: e, " + echo + "}]}]}\"}}"},
+			"same match",
+			[]string{"{listener: {operation: Patch, match: {name: 'inbound:10.0.0.1:80'}, value: \"{filterChains: [{name: extra, filters: [{name: e, " + echo + "}]}]}\"}}"},
 			inbound + "filterChains[0] and filterChains[1] have the same filterChainMatch", "same matching rules",
 		},
 		{"before the router", []string{http("AddBefore", "envoy.filters.http.router", lua)}, "", ""},
@@ -61,12 +63,14 @@ func TestDoubts(t *testing.T) {
 		},
 		{"terminal network filter first", []string{network("AddFirst", echo)}, inbound + "filter mine must be the last of its list", "must be the last filter"},
 		{
-			"of two policies", []string{http("AddBefore", "envoy.filters.http.router", lua), network("AddLast", echo)},
+			"of two policies",
+			[]string{http("AddBefore", "envoy.filters.http.router", lua), network("AddLast", echo)},
 			"MeshProxyPatch p1: appendModifications[0]: Envoy will refuse listener inbound:10.0.0.1:80: filter envoy.filters.network.http_connection_manager must be the last of its list",
 			"must be the last filter",
 		},
 		{
-			"at all listeners, beside one that is left out", []string{"{cluster: {operation: Patch, jsonPatches: [{op: replace, path: /a/b, value: 1}]}}, " + `{networkFilter: {operation: AddFirst, value: "{name: mine, ` + echo + `}"}}`},
+			"at all listeners, beside one that is left out",
+			[]string{"{cluster: {operation: Patch, jsonPatches: [{op: replace, path: /a/b, value: 1}]}}, " + `{networkFilter: {operation: AddFirst, value: "{name: mine, ` + echo + `}"}}`},
 			"MeshProxyPatch p0: appendModifications[1]: Envoy will refuse listeners inbound:10.0.0.1:80, inbound:10.0.0.1:90: filter mine must be the last of its list", "must be the last filter",
 		},
 	} {
