@@ -45,6 +45,9 @@ type Resource struct {
 
 type validator interface{ ValidateAll() error }
 
+// witness, when set, is shown every resource: tests hold all that they cause to be made against Envoy's rules.
+var witness func(*Resource, proto.Message)
+
 func newResource(name string, m proto.Message) (*Resource, error) {
 	if v, ok := m.(validator); ok {
 		if err := v.ValidateAll(); err != nil {
@@ -55,7 +58,11 @@ func newResource(name string, m proto.Message) (*Resource, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make resource %s: %w", name, err)
 	}
-	return &Resource{Name: name, Version: hash(a.Value), Any: a}, nil
+	r := &Resource{Name: name, Version: hash(a.Value), Any: a}
+	if witness != nil {
+		witness(r, m)
+	}
+	return r, nil
 }
 
 // check applies Envoy's rules also to the typed configs within the resource. These are handed on as they are: what Kuma

@@ -182,6 +182,7 @@ spec: {from: [{targetRef: {kind: Mesh}, default: {action: Allow}}]}
 // TestBlameKnowsWhatIsBroken: of several policies in a refused listener, the one that breaks a rule of Envoy's fields is
 // named alone.
 func TestBlameKnowsWhatIsBroken(t *testing.T) {
+	expectRefused(t, unknownStatus)
 	r := newRig(t)
 	r.put(limited("odd", "client", 420), limited("zeal", "client", 429), timeout("short", "2s"), `
 type: MeshTimeout
@@ -230,6 +231,7 @@ spec:
 
 // TestWarningsHaveAnAuthor: of several policies of a kind, those are named without which a part would not be left out.
 func TestWarningsHaveAnAuthor(t *testing.T) {
+	expectRefused(t, unknownStatus)
 	r := newRig(t)
 	r.put(limited("odd", "client", 420), limited("zeal", "client", 429), badPatch, patchOf("good", "client", "tcpBacklogSize: 7"), `
 type: MeshTimeout

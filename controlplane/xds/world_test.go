@@ -217,14 +217,6 @@ func shapeOf(t testing.TB, s *Snapshot) shape {
 
 func jsonOf(t testing.TB, r *Resource) any {
 	t.Helper()
-	m, err := r.Any.UnmarshalNew()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := m.(validator).ValidateAll(); err != nil {
-		t.Errorf("%s is not valid: %v", r.Name, err)
-	}
-	checkFields(t, r.Name, m)
 	var v any
 	if err := json.Unmarshal(checkShown(t, r), &v); err != nil {
 		t.Fatal(err)
@@ -292,6 +284,18 @@ func replaceVIPs(t testing.TB, s shape, names map[string]string) shape {
 // effectsDir can name a larger corpus in the same form.
 var effectsDir = flag.String("effects", "testdata/effects", "directory of captured worlds and cases")
 
+// refusedCases are those in which the reference sends what an Envoy refuses, and what that says: it has the last word, and
+// the author of the policy has been told.
+var refusedCases = map[string][]string{
+	"meshfaultinjection/22-zero-and-empty-delay": {zeroDelay},
+	"meshratelimit/03-http-headers":              {unknownStatus},
+	"meshratelimit/14-merge":                     {unknownStatus},
+	"meshretry/10-backoff-max":                   {noBaseInterval},
+}
+
+// caseOf names a case by its folder.
+func caseOf(dir string) string { return filepath.Base(filepath.Dir(dir)) + "/" + filepath.Base(dir) }
+
 // TestEffects compares the configuration of proxies with captures of the reference: the worlds whole, the cases where
 // they differ from their world.
 func TestEffects(t *testing.T) {
@@ -313,13 +317,14 @@ func TestEffects(t *testing.T) {
 	}
 	for _, file := range inputs {
 		dir := filepath.Dir(file)
-		t.Run(filepath.Base(filepath.Dir(dir))+"/"+filepath.Base(dir), func(t *testing.T) {
+		t.Run(caseOf(dir), func(t *testing.T) {
 			input, err := os.ReadFile(file)
 			if err != nil {
 				t.Fatal(err)
 			}
 			name := worldOf(string(input))
 			world := filepath.Join(root, "worlds", name)
+			expectRefused(t, refusedCases[caseOf(dir)]...)
 			base := map[string]shape{}
 			for dp, s := range bases[name] {
 				base[dp] = shape{}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/kuma-dp/kuma-dp/policy"
 	"github.com/kuma-dp/kuma-dp/policy/effect"
+	"github.com/kuma-dp/kuma-dp/policy/effect/effecttest"
 	"github.com/kuma-dp/kuma-dp/resource"
 )
 
@@ -100,9 +101,7 @@ func TestApply(t *testing.T) {
 				for _, f := range h.Filters {
 					if fault, ok := f.Config.(*faultv3.HTTPFault); ok {
 						faults = append(faults, fault)
-						if err := fault.ValidateAll(); err != nil {
-							t.Error(err)
-						}
+						effecttest.Check(t, fault)
 					}
 				}
 				if h.Filters[len(h.Filters)-1].Name != effect.FilterRouter {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/kuma-dp/kuma-dp/policy"
 	"github.com/kuma-dp/kuma-dp/policy/effect"
+	"github.com/kuma-dp/kuma-dp/policy/effect/effecttest"
 	"github.com/kuma-dp/kuma-dp/policy/policytest"
 	"github.com/kuma-dp/kuma-dp/resource"
 )
@@ -138,7 +139,7 @@ func FuzzApply(f *testing.F) {
 		for _, protocol := range []string{effect.HTTP, effect.HTTP2, effect.GRPC, effect.TCP} {
 			c, err := applied(t, resource.KindMeshService, protocol, conf, nil).Build()
 			if err == nil {
-				err = c.ValidateAll()
+				err = effecttest.Refusal(c)
 			}
 			if err == nil {
 				_, err = proto.Marshal(c)

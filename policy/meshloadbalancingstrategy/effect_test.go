@@ -10,6 +10,7 @@ import (
 
 	"github.com/kuma-dp/kuma-dp/policy"
 	"github.com/kuma-dp/kuma-dp/policy/effect"
+	"github.com/kuma-dp/kuma-dp/policy/effect/effecttest"
 	"github.com/kuma-dp/kuma-dp/policy/policytest"
 	"github.com/kuma-dp/kuma-dp/resource"
 )
@@ -158,12 +159,8 @@ func FuzzApply(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := c.ValidateAll(); err != nil {
-			t.Errorf("cluster: %v", err)
-		}
-		if err := l.ValidateAll(); err != nil {
-			t.Errorf("listener: %v", err)
-		}
+		effecttest.Check(t, c)
+		effecttest.Check(t, l)
 		for _, env := range clients() {
 			key, arrange := Endpoints(env, &effect.Backend{LegacyService: "b"}, forMesh(conf))
 			if key == "" {
@@ -171,9 +168,7 @@ func FuzzApply(f *testing.F) {
 			}
 			cla := endpoints()
 			arrange(cla)
-			if err := cla.ValidateAll(); err != nil {
-				t.Errorf("endpoints: %v", err)
-			}
+			effecttest.Check(t, cla)
 			sum := uint64(0)
 			for _, g := range cla.Endpoints {
 				sum += uint64(g.GetLoadBalancingWeight().GetValue())

@@ -13,6 +13,7 @@ import (
 
 	"github.com/kuma-dp/kuma-dp/policy"
 	"github.com/kuma-dp/kuma-dp/policy/effect"
+	"github.com/kuma-dp/kuma-dp/policy/effect/effecttest"
 )
 
 // apply returns what a conf adds, by name.
@@ -35,14 +36,10 @@ func apply(t *testing.T, env effect.Env, conf string) (map[string]*listenerv3.Li
 		switch m := part.Message.(type) {
 		case *listenerv3.Listener:
 			listeners[m.Name] = m
-			if err := m.ValidateAll(); err != nil {
-				t.Error(err)
-			}
+			effecttest.Check(t, m)
 		case *clusterv3.Cluster:
 			clusters[m.Name] = m
-			if err := m.ValidateAll(); err != nil {
-				t.Error(err)
-			}
+			effecttest.Check(t, m)
 		}
 	}
 	return listeners, clusters

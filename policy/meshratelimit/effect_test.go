@@ -11,6 +11,7 @@ import (
 
 	"github.com/kuma-dp/kuma-dp/policy"
 	"github.com/kuma-dp/kuma-dp/policy/effect"
+	"github.com/kuma-dp/kuma-dp/policy/effect/effecttest"
 	"github.com/kuma-dp/kuma-dp/resource"
 )
 
@@ -90,9 +91,7 @@ func TestLimit(t *testing.T) {
 	if err := route.TypedPerFilterConfig["envoy.filters.http.local_ratelimit"].UnmarshalTo(&limit); err != nil {
 		t.Fatal(err)
 	}
-	if err := limit.ValidateAll(); err != nil {
-		t.Error(err)
-	}
+	effecttest.Check(t, &limit)
 	var headers []string
 	for _, h := range limit.ResponseHeadersToAdd {
 		headers = append(headers, h.Header.Key+"="+h.Header.Value+" "+h.AppendAction.String())

@@ -9,6 +9,7 @@ import (
 
 	"github.com/kuma-dp/kuma-dp/policy"
 	"github.com/kuma-dp/kuma-dp/policy/effect"
+	"github.com/kuma-dp/kuma-dp/policy/effect/effecttest"
 	"github.com/kuma-dp/kuma-dp/resource"
 )
 
@@ -46,9 +47,7 @@ func TestRetryOn(t *testing.T) {
 			if rp.RetryOn != tt.want || len(rp.RetriableStatusCodes) != tt.codes || len(rp.RetriableRequestHeaders) != tt.matchers {
 				t.Errorf("got %v", rp)
 			}
-			if err := rp.ValidateAll(); err != nil {
-				t.Error(err)
-			}
+			effecttest.Check(t, rp)
 		})
 	}
 }
@@ -89,9 +88,7 @@ func TestHostSelection(t *testing.T) {
 	if len(rp.RetryHostPredicate) != 2 || rp.RetryPriority == nil {
 		t.Errorf("got %v", rp)
 	}
-	if err := rp.ValidateAll(); err != nil {
-		t.Error(err)
-	}
+	effecttest.Check(t, rp)
 }
 
 // TestHeaders: what Envoy would refuse must not take the listener with it.

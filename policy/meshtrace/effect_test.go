@@ -10,6 +10,7 @@ import (
 
 	"github.com/kuma-dp/kuma-dp/policy"
 	"github.com/kuma-dp/kuma-dp/policy/effect"
+	"github.com/kuma-dp/kuma-dp/policy/effect/effecttest"
 	"github.com/kuma-dp/kuma-dp/resource"
 )
 
@@ -113,9 +114,7 @@ func TestTracing(t *testing.T) {
 				}
 				return
 			}
-			if err := tracing.ValidateAll(); err != nil {
-				t.Error(err)
-			}
+			effecttest.Check(t, tracing)
 			b, err := protojson.Marshal(tracing)
 			if err != nil {
 				t.Fatal(err)

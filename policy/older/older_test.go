@@ -11,6 +11,7 @@ import (
 
 	"github.com/kuma-dp/kuma-dp/policy"
 	"github.com/kuma-dp/kuma-dp/policy/effect"
+	"github.com/kuma-dp/kuma-dp/policy/effect/effecttest"
 	"github.com/kuma-dp/kuma-dp/resource"
 )
 
@@ -89,9 +90,7 @@ func textOf(t *testing.T, l *effect.Listener) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := m.ValidateAll(); err != nil {
-		t.Error(err)
-	}
+	effecttest.Check(t, m)
 	return jsonOf(t, m)
 }
 

@@ -1,6 +1,6 @@
 // Command envoy132 prints the fields and enumeration values that Envoy 1.32 knows of the messages named in a list.
 //
-//	go run . < fields.txt > new && mv new fields.txt
+//	go run . < ../../fields.txt > new && mv new ../../fields.txt
 //
 // go.mod names the go-control-plane of 15 October 2024, the day of Envoy 1.32.0: what its descriptors have, 1.32 has. To add
 // a message, add a line with its full name and run it again. Messages that it does not know are printed as they are given:
