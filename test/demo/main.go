@@ -79,7 +79,7 @@ func (d *demo) run(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := d.prove(upCtx, web); err != nil {
+	if err := errors.Join(d.prove(upCtx, web), d.scene.Refused()); err != nil {
 		return err
 	}
 	if d.check {

@@ -154,9 +154,9 @@ func TestLimitsFaultsAndPatches(t *testing.T) {
 		awaitTimeout(t, backend, "3s")
 		awaitRules(t, s, "warning:", false)
 	})
-	acceptsAll(t, web, cart, backend)
 
 	t.Run("a patch that Envoy refuses", func(t *testing.T) {
+		s.ExpectRefusal("backend-1", "terminal filter named envoy.filters.http.router")
 		apply(t, s, changed(t, changed(t, patch, "operation: AddBefore", "operation: AddAfter"), "by-hand\")", "again\")"))
 		awaitRules(t, s, "warning: Envoy refuses a Listener and keeps the one it has: ", true)
 		awaitRules(t, s, "must be the last filter", true)

@@ -84,22 +84,6 @@ func await(t *testing.T, what string, check func(context.Context) error) {
 	}
 }
 
-// acceptsAll asks that no Envoy has refused anything that it was sent.
-func acceptsAll(t *testing.T, workloads ...*scene.Workload) {
-	t.Helper()
-	for _, w := range workloads {
-		status, body := fetch(t, w.Host, "http://127.0.0.1:9901/stats?filter=update_rejected", nil)
-		if status != http.StatusOK || !strings.Contains(body, "lds.update_rejected") {
-			t.Errorf("statistics of %s: %d %s", w.Name, status, body)
-		}
-		for line := range strings.Lines(body) {
-			if !strings.HasSuffix(line, ": 0\n") {
-				t.Errorf("Envoy of %s has refused a part of its configuration: %s", w.Name, line)
-			}
-		}
-	}
-}
-
 // instances asks url n times and counts who answers; all must answer 200.
 func instances(c context.Context, w *scene.Workload, url string, n int, args ...string) (map[string]int, error) {
 	out := map[string]int{}

@@ -80,7 +80,6 @@ func TestObservability(t *testing.T) {
 		if sink.has("tcp", "web asks backend for /deleted") {
 			t.Error("a request is logged although the policy was gone")
 		}
-		acceptsAll(t, web, backend)
 	})
 
 	t.Run("access logs of what comes in", func(t *testing.T) {
@@ -110,7 +109,6 @@ func TestObservability(t *testing.T) {
 			t.Errorf("a request is logged although the policy was gone: %q, %v", text, err)
 		}
 		remove(t, s, "meshaccesslog", "incoming")
-		acceptsAll(t, web, backend)
 	})
 
 	t.Run("metrics", func(t *testing.T) {
@@ -160,7 +158,6 @@ func TestObservability(t *testing.T) {
 		if sink.has("otlp", "metric shop_orders{dataplane=web,kind=book,kuma_io_protocol=http} 7") {
 			t.Error("metrics of an application that is not named are pushed")
 		}
-		acceptsAll(t, web, backend)
 	})
 
 	t.Run("traces", func(t *testing.T) {
@@ -198,7 +195,6 @@ func TestObservability(t *testing.T) {
 			sink.has("zipkin", "/deleted team=core user=nobody") {
 			t.Error("a request has a span although the policy was gone")
 		}
-		acceptsAll(t, web, backend)
 	})
 }
 

@@ -231,6 +231,9 @@ func (g *guide) background(host *netlab.Host, name string, cmd *exec.Cmd) {
 	t.Cleanup(func() {
 		_ = cmd.Cancel()
 		<-done
+		for _, r := range scene.RefusalsIn(name, log.String()) {
+			t.Error(r)
+		}
 		if t.Failed() {
 			t.Logf("%s said:\n%s", name, log.String())
 		}

@@ -55,7 +55,7 @@ spec:
 `
 
 // TestRefusals follows what an Envoy refuses: it is told of the policy, of the proxy and by kumactl, with Envoy's reason;
-// everything else goes on, and when it is mended nothing of it is left.
+// everything else goes on, and when it is mended nothing of it is left but what fails a scene that did not expect it.
 func TestRefusals(t *testing.T) {
 	s := newBareScene(t, "kuma-refuse")
 	apply(t, s, allowAll)
@@ -127,6 +127,10 @@ func TestRefusals(t *testing.T) {
 				t.Errorf("%s: %+v", path, other)
 			}
 		}
+		if err := s.Refused(); err == nil || !strings.Contains(err.Error(), "Envoy of backend-1 has refused a Listener: ") || !strings.Contains(err.Error(), reason) {
+			t.Errorf("a scene with a refusal ends well: %v", err)
+		}
+		s.ExpectRefusal("backend-1", reason)
 	})
 
 	t.Run("everything else goes on", func(t *testing.T) {
@@ -166,23 +170,24 @@ func TestRefusals(t *testing.T) {
 		clean()
 	})
 
-	for _, tt := range []struct{ kind, what, name, path, policy, field, text string }{
+	for _, tt := range []struct{ kind, what, name, path, policy, field, text, reason string }{
 		{"meshratelimit", "MeshRateLimit", "odd", "meshratelimits", `type: MeshRateLimit
 mesh: default
 name: odd
 spec:
   targetRef: {kind: MeshSubset, tags: {kuma.io/service: backend}, proxyTypes: [Sidecar]}
   from: [{targetRef: {kind: Mesh}, default: {local: {http: {requestRate: {num: 9, interval: 1s}, onRateLimit: {status: 420}}}}}]
-`, "spec.from[0].default.local.http.onRateLimit.status: ", "onRateLimit.status 420"},
+`, "spec.from[0].default.local.http.onRateLimit.status: ", "onRateLimit.status 420", "HttpStatusValidationError.Code"},
 		{"meshfaultinjection", "MeshFaultInjection", "still", "meshfaultinjections", `type: MeshFaultInjection
 mesh: default
 name: still
 spec:
   targetRef: {kind: MeshSubset, tags: {kuma.io/service: backend}, proxyTypes: [Sidecar]}
   from: [{targetRef: {kind: Mesh}, default: {http: [{delay: {value: 0s, percentage: 5}}]}}]
-`, "spec.from[0].default.http[0].delay.value: ", "delay.value is zero"},
+`, "spec.from[0].default.http[0].delay.value: ", "delay.value is zero", "FaultDelayValidationError.FixedDelay"},
 	} {
 		t.Run(tt.kind, func(t *testing.T) {
+			s.ExpectRefusal("backend-1", tt.reason)
 			if texts := warned(t, s, tt.path+"/"+tt.name, tt.policy); len(texts) != 1 || !strings.HasPrefix(texts[0], tt.field) {
 				t.Errorf("the PUT is warned %q, want %s", texts, tt.field)
 			}
@@ -204,6 +209,7 @@ spec:
 	// One that starts meanwhile has no such listener at all until the patch is mended.
 	t.Run("a proxy that starts under it", func(t *testing.T) {
 		apply(t, s, strings.Replace(refusedPatch, "SCRIPT", badScript, 1))
+		s.ExpectRefusal("backend-2", reason)
 		add(t, s, scene.WorkloadConfig{Name: "backend-2", Service: "backend"})
 		said(true, "Envoy of backend-2 refuses Listener "+listener, "inspect", "meshproxypatch", "typo")
 		apply(t, s, strings.Replace(refusedPatch, "SCRIPT", goodScript, 1))
@@ -248,6 +254,7 @@ func TestWhenEnvoyRefuses(t *testing.T) {
 	p := readPage(t, "policies/meshproxypatch.md")
 	p.scene = newBareScene(t, "kuma-page")
 	p.hosts["cp"] = p.scene.ControlPlane.Host
+	p.scene.ExpectRefusal("backend", "script load error")
 	p.add(scene.WorkloadConfig{Name: "backend", Service: "backend"})
 	p.run()
 }

@@ -273,7 +273,10 @@ func TestAgentFails(t *testing.T) {
 				begin(t, victim)
 				_, port, _ := net.SplitHostPort(address)
 				// Envoy lives on without the listener, and so may the rest of the workload; somebody must hear of it.
-				awaitLog(t, w.Agent, 0, port+"': Address already in use")
+				inUse := port + "': Address already in use"
+				s.ExpectRefusal(w.Name, inUse)
+				awaitLog(t, w.Agent, 0, inUse)
+				awaitLog(t, w.Agent, 0, "envoy refused configuration")
 				l.Close()
 				end(t)
 			})

@@ -40,6 +40,7 @@ type Scene struct {
 	bin string
 
 	ControlPlane *ControlPlane
+	expected     []expectation
 
 	mu        sync.Mutex
 	processes []*Process

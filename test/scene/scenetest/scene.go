@@ -11,8 +11,8 @@ import (
 	"github.com/kuma-dp/kuma-dp/test/scene"
 )
 
-// New makes an empty scene of the binaries in bin, which goes when the test ends. The test runs in a folder two below the
-// root of the module.
+// New makes an empty scene of the binaries in bin, which goes when the test ends. The test fails when an Envoy of it has
+// refused anything by then, see scene.ExpectRefusal. It runs in a folder two below the root of the module.
 func New(t *testing.T, prefix string) *scene.Scene {
 	t.Helper()
 	bin, err := filepath.Abs("../../bin")
@@ -31,6 +31,9 @@ func NewFrom(t *testing.T, prefix, bin string) *scene.Scene {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
+		if err := s.Refused(); err != nil {
+			t.Error(err)
+		}
 		if err := s.Close(); err != nil {
 			t.Errorf("take the scene down: %v", err)
 		}
