@@ -2,12 +2,17 @@ package xds
 
 import (
 	"bytes"
+	"context"
 	"fmt"
+	"maps"
 	"slices"
+	"strings"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 
+	"github.com/kuma-dp/kuma-dp/bootstrap"
 	"github.com/kuma-dp/kuma-dp/controlplane/store"
 	"github.com/kuma-dp/kuma-dp/controlplane/topology"
 	"github.com/kuma-dp/kuma-dp/policy/all"
@@ -41,6 +46,9 @@ func serverOf(p *pinned) *Server {
 	return New(Config{
 		Topology: p, Zone: alltest.Zone, Kinds: all.Kinds(), Effects: all.Effects(),
 		TrustBundle: func(string) ([]byte, error) { return []byte("CA"), nil },
+		EgressIdentity: func(context.Context, string, string) (*KeyPair, time.Time, error) {
+			return &KeyPair{Cert: []byte("CERT"), Key: []byte("KEY")}, time.Time{}, nil
+		},
 	})
 }
 
@@ -50,7 +58,7 @@ func (f *fleet) proxies() []topology.ProxyID {
 	for _, name := range append(alltest.Proxies(), "web-3") {
 		out = append(out, topology.ProxyID{Mesh: alltest.Mesh, Name: name})
 	}
-	return out
+	return append(out, topology.ProxyID{Name: alltest.Egress})
 }
 
 func (f *fleet) commit(ops ...store.Op) {
@@ -72,7 +80,11 @@ func (f *fleet) commit(ops ...store.Op) {
 // make returns the snapshot before when a proxy has none now, as a Server that keeps the last one.
 func (f *fleet) make(s *Server, id topology.ProxyID, scope topology.Scope, before *Snapshot) *Snapshot {
 	f.t.Helper()
-	next, _, err := s.compute(f.t.Context(), id, scope, mixMeta(), before)
+	meta := mixMeta()
+	if id.Mesh == "" {
+		meta.ProxyType = bootstrap.TypeEgress
+	}
+	next, _, err := s.compute(f.t.Context(), id, scope, meta, before)
 	if err != nil {
 		f.t.Fatalf("%s: %v", id.Name, err)
 	}
@@ -154,7 +166,7 @@ func testIncremental(rt *rapid.T) {
 		f.commit(ops...)
 		cold := serverOf(f.picture)
 		for _, id := range f.proxies() {
-			if m := f.picture.world.Meshes[id.Mesh]; m.Dataplane(id.Name) == nil {
+			if m := f.picture.world.Meshes[id.Mesh]; m != nil && m.Dataplane(id.Name) == nil {
 				continue
 			}
 			for _, d := range differences(f.make(cold, id, topology.ScopeFull, nil), f.snapshots[id]) {
@@ -164,29 +176,68 @@ func testIncremental(rt *rapid.T) {
 	}
 }
 
-// TestOrderOfPolicies: in whichever order policies are written, with other versions in between, the end is the same.
+// TestOrderOfPolicies: in whichever order policies come, by whichever way, the end is the same. Others come and go meanwhile,
+// and of those that stay there have been other versions, of which some were deleted.
 func TestOrderOfPolicies(t *testing.T) {
-	rapid.Check(t, func(rt *rapid.T) {
-		mesh, world := alltest.MeshIn(rt, ""), alltest.World(rt)
-		byKey := map[resource.Key]bool{}
-		policies := slices.DeleteFunc(rapid.SliceOfN(rapid.Custom(alltest.Policy), 2, 10).Draw(rt, "policies"), func(p *resource.Resource) bool {
-			again := byKey[p.Key]
-			byKey[p.Key] = true
-			return again
-		})
-		var fleets [2]*fleet
-		for i := range fleets {
-			fleets[i] = newFleet(rt)
-			fleets[i].commit(puts(mesh)...)
-			fleets[i].commit(puts(world...)...)
-			for _, p := range rapid.Permutation(policies).Draw(rt, "order") {
-				fleets[i].commit(puts(p)...)
+	for _, mode := range alltest.Modes() {
+		t.Run(mode, func(t *testing.T) { rapid.Check(t, func(rt *rapid.T) { testOrder(rt, mode) }) })
+	}
+}
+
+func testOrder(rt *rapid.T, mode string) {
+	mesh, world := alltest.MeshIn(rt, mode), alltest.World(rt)
+	stay, leave := map[resource.Key]*resource.Resource{}, map[resource.Key]*resource.Resource{}
+	for _, p := range rapid.SliceOfN(rapid.Custom(alltest.Policy), 2, 10).Draw(rt, "policies") {
+		stay[p.Key] = p
+	}
+	for _, p := range rapid.SliceOfN(rapid.Custom(alltest.Policy), 0, 3).Draw(rt, "others") {
+		if stay[p.Key] == nil {
+			leave[p.Key] = p
+		}
+	}
+	var fleets [2]*fleet
+	for i := range fleets {
+		fleets[i] = newFleet(rt)
+		fleets[i].commit(puts(mesh)...)
+		fleets[i].commit(puts(world...)...)
+		for _, ops := range ways(rt, stay, leave) {
+			fleets[i].commit(ops...)
+		}
+	}
+	for _, id := range fleets[0].proxies() {
+		for _, d := range differences(fleets[0].snapshots[id], fleets[1].snapshots[id]) {
+			rt.Errorf("%s, in one order and the other: %.4000s", id.Name, d)
+		}
+	}
+}
+
+// ways draws in which commits it comes to policies that stay.
+func ways(rt *rapid.T, stay, leave map[resource.Key]*resource.Resource) [][]store.Op {
+	var queues [][]store.Op
+	byKey := func(a, b *resource.Resource) int { return strings.Compare(a.Key.String(), b.Key.String()) }
+	for _, p := range slices.SortedFunc(maps.Values(stay), byKey) {
+		var ops []store.Op
+		for range rapid.IntRange(0, 2).Draw(rt, "versions before") {
+			if ops = append(ops, puts(alltest.PolicyOf(rt, p.Kind, p.Name))...); rapid.Bool().Draw(rt, "deleted") {
+				ops = append(ops, store.Op{Action: store.Delete, Resource: p})
 			}
 		}
-		for _, id := range fleets[0].proxies() {
-			for _, d := range differences(fleets[0].snapshots[id], fleets[1].snapshots[id]) {
-				rt.Errorf("%s, in one order and the other: %.4000s", id.Name, d)
-			}
+		queues = append(queues, append(ops, puts(p)...))
+	}
+	for _, p := range slices.SortedFunc(maps.Values(leave), byKey) {
+		queues = append(queues, append(puts(p), store.Op{Action: store.Delete, Resource: p}))
+	}
+	var out [][]store.Op
+	for len(queues) > 0 {
+		i := rapid.IntRange(0, len(queues)-1).Draw(rt, "next")
+		if op := queues[i][0]; len(out) == 0 || rapid.Bool().Draw(rt, "another commit") {
+			out = append(out, []store.Op{op})
+		} else {
+			out[len(out)-1] = append(out[len(out)-1], op)
 		}
-	})
+		if queues[i] = queues[i][1:]; len(queues[i]) == 0 {
+			queues = slices.Delete(queues, i, i+1)
+		}
+	}
+	return out
 }

@@ -17,6 +17,9 @@ const (
 	Mesh = "m"
 )
 
+// Egress is the ZoneEgress of World.
+const Egress = "egress"
+
 // Proxies are those of World: two http servers, one tcp server, and a delegated gateway.
 func Proxies() []string { return []string{"edge-1", "store-1", "web-1", "web-2"} }
 
@@ -35,7 +38,8 @@ func MeshIn(t *rapid.T, mode string) *resource.Resource {
 		mode = pick(t, "mode", Modes()...)
 	}
 	mtls := pick(t, "mtls", "", "", "mtls: {enabledBackend: ca, backends: [{name: ca, type: builtin}]}", "mtls: {enabledBackend: ca, backends: [{name: ca, type: builtin, mode: PERMISSIVE}]}")
-	return decode(t, fmt.Sprintf("type: Mesh\nname: m\nmeshServices: {mode: %s}\n%s\nnetworking: {outbound: {passthrough: %t}}\n", mode, mtls, rapid.Bool().Draw(t, "passthrough")))
+	return decode(t, fmt.Sprintf("type: Mesh\nname: m\nmeshServices: {mode: %s}\n%s\nnetworking: {outbound: {passthrough: %t}}\nrouting: {zoneEgress: %t}\n%s",
+		mode, mtls, rapid.Bool().Draw(t, "passthrough"), mtls != "" && rapid.Bool().Draw(t, "through the egress"), olderBackends))
 }
 
 // World draws what is in the mesh but policies.
@@ -47,18 +51,33 @@ func World(t *rapid.T) []*resource.Resource {
 	for _, name := range []string{"web", "store"} {
 		out = append(out, service(t, name))
 	}
-	return append(out, decode(t, `
+	return append(out, external(t), decode(t, `
 type: MeshMultiZoneService
 mesh: m
 name: both
 spec: {selector: {meshService: {matchLabels: {tier: gold}}}, ports: [{port: 80, appProtocol: http}]}
 status: {vips: [{ip: 243.0.0.1}]}
+`), decode(t, `
+type: ZoneEgress
+name: egress
+networking: {address: 10.0.1.1, port: 10002}
 `))
+}
+
+func external(t *rapid.T) *resource.Resource {
+	return decode(t, fmt.Sprintf(`
+type: MeshExternalService
+mesh: m
+name: outside
+labels: {tier: %s}
+spec: {match: {type: HostnameGenerator, port: 80, protocol: %s}, endpoints: [{address: 192.0.2.9, port: 8080}]}
+status: {vip: {ip: 242.0.0.1}}
+`, pick(t, "tier outside", "gold", "tin"), pick(t, "protocol outside", "http", "tcp")))
 }
 
 // More draws one resource of the mesh that is no policy, in place of another one or new.
 func More(t *rapid.T) *resource.Resource {
-	switch pick(t, "what", "proxy", "service", "mesh", "vips", "external") {
+	switch pick(t, "what", "proxy", "service", "mesh", "vips", "outside", "external") {
 	case "proxy":
 		return proxy(t, pick(t, "proxy", append(Proxies(), "web-3")...))
 	case "service":
@@ -67,6 +86,8 @@ func More(t *rapid.T) *resource.Resource {
 		return MeshIn(t, "")
 	case "vips":
 		return vips(t)
+	case "outside":
+		return external(t)
 	}
 	return decode(t, fmt.Sprintf(`
 type: ExternalService

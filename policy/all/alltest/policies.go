@@ -10,12 +10,32 @@ import (
 	"github.com/kuma-dp/kuma-dp/resource"
 )
 
+// Kinds are those of Policy: all with a target reference, and those from before.
+func Kinds() []resource.Kind {
+	var out []resource.Kind
+	for _, k := range all.Kinds() {
+		out = append(out, k.Descriptor.Kind)
+	}
+	older := resource.OlderPolicies()
+	return append(out, older[:]...)
+}
+
+// Names are those that policies have.
+func Names() []string { return []string{"a", "b", "z"} }
+
 // Policy draws a valid policy of any kind, under one of a few names.
 func Policy(t *rapid.T) *resource.Resource {
-	kind := rapid.SampledFrom(all.Kinds()).Draw(t, "kind").Descriptor.Kind
+	return PolicyOf(t, rapid.SampledFrom(Kinds()).Draw(t, "kind"), pick(t, "name", Names()...))
+}
+
+// PolicyOf draws a valid policy of a kind and name.
+func PolicyOf(t *rapid.T, kind resource.Kind, name string) *resource.Resource {
+	if draw := olderConfs[kind]; draw != nil {
+		return decode(t, olderDocument(t, kind, name, draw(t)))
+	}
 	// Some targets are not for some kinds: it tries until what it draws is valid.
 	return rapid.Custom(func(t *rapid.T) *resource.Resource {
-		p, faults, err := read(document(t, kind))
+		p, faults, err := read(document(t, kind, name))
 		if err != nil {
 			t.Fatalf("%s: %v", kind, err)
 		}
@@ -26,7 +46,7 @@ func Policy(t *rapid.T) *resource.Resource {
 	}).Filter(func(p *resource.Resource) bool { return p != nil }).Draw(t, "policy")
 }
 
-func document(t *rapid.T, kind resource.Kind) string {
+func document(t *rapid.T, kind resource.Kind, name string) string {
 	labels := pick(t, "labels", "", "", "", "labels: {k8s.kuma.io/namespace: ns, kuma.io/policy-role: producer}\n",
 		"labels: {k8s.kuma.io/namespace: ns, kuma.io/policy-role: consumer}\n", "labels: {kuma.io/effect: shadow}\n", "labels: {kuma.io/origin: global}\n")
 	top := pick(t, "top", "{kind: Mesh}", "{kind: Mesh}", "{kind: MeshSubset, tags: {team: a}}", "{kind: MeshSubset, tags: {kuma.io/service: web}}",
@@ -44,7 +64,7 @@ func document(t *rapid.T, kind resource.Kind) string {
 	default:
 		body = draw.single(t)
 	}
-	return fmt.Sprintf("type: %s\nmesh: m\nname: %s\n%sspec: {targetRef: %s, %s}\n", kind, pick(t, "name", "a", "b", "z"), labels, top, body)
+	return fmt.Sprintf("type: %s\nmesh: m\nname: %s\n%sspec: {targetRef: %s, %s}\n", kind, name, labels, top, body)
 }
 
 func list(t *rapid.T, label string, one func() string) string {
@@ -58,7 +78,7 @@ func list(t *rapid.T, label string, one func() string) string {
 func destination(t *rapid.T) string {
 	return pick(t, "destination", "{kind: Mesh}", "{kind: Mesh}", "{kind: MeshService, name: web}", "{kind: MeshService, name: web, namespace: ns}",
 		"{kind: MeshService, name: store, namespace: ns, sectionName: main}", "{kind: MeshService, labels: {tier: gold}}", "{kind: MeshService, name: store}",
-		"{kind: MeshMultiZoneService, name: both}")
+		"{kind: MeshMultiZoneService, name: both}", "{kind: MeshExternalService, name: outside}", "{kind: MeshExternalService, labels: {tier: gold}}")
 }
 
 func client(t *rapid.T, kind resource.Kind) string {
@@ -70,5 +90,5 @@ func client(t *rapid.T, kind resource.Kind) string {
 
 func backend(t *rapid.T) string {
 	return pick(t, "backend", "{kind: MeshService, name: store, namespace: ns, port: 80}", "{kind: MeshService, name: web, namespace: ns, port: 80, weight: 3}", "{kind: MeshService, labels: {tier: gold}, port: 81}",
-		"{kind: MeshService, name: web}", "{kind: MeshServiceSubset, name: web, tags: {team: a}}", "{kind: MeshMultiZoneService, name: both, port: 80}", "{kind: MeshService, name: late, namespace: ns, port: 80}")
+		"{kind: MeshService, name: web}", "{kind: MeshServiceSubset, name: web, tags: {team: a}}", "{kind: MeshMultiZoneService, name: both, port: 80}", "{kind: MeshExternalService, name: outside, port: 80}", "{kind: MeshService, name: late, namespace: ns, port: 80}")
 }
