@@ -19,6 +19,8 @@ type Input struct {
 	// Domain ends the names of kuma.io/service values; DefaultDomain when empty.
 	Domain string
 	Meta   Meta
+	// Shown says that nobody gets it, see effect.Env.
+	Shown bool
 	// Rules are the policies of the proxy by kind; a kind that is absent says nothing.
 	Rules map[resource.Kind]*policy.Rules
 	// TrustBundle holds the authorities of the mesh, PEM. It is read only when the mesh has mTLS.
@@ -113,7 +115,7 @@ func (g *Generator) generate(in Input) (*Snapshot, error) {
 		return b.snapshot(nil), nil
 	}
 	env := effect.NewEnv(in.Mesh.Resource, in.Dataplane.Resource, in.Zone)
-	env.IPv6, env.WorkDir, env.MetricsCert, env.MetricsKey = in.Meta.IPv6, in.Meta.WorkDir, in.Meta.MetricsCert, in.Meta.MetricsKey
+	env.Shown, env.IPv6, env.WorkDir, env.MetricsCert, env.MetricsKey = in.Shown, in.Meta.IPv6, in.Meta.WorkDir, in.Meta.MetricsCert, in.Meta.MetricsKey
 	w := newWork(g, b, &in, env)
 	if err := w.run(net); err != nil {
 		return nil, err

@@ -71,16 +71,17 @@ type applied struct {
 type basis struct {
 	mesh, dataplane *resource.Resource
 	zone, domain    string
+	shown           bool
 	meta            Meta
 	admin           *AdminTLS
 }
 
 func basisOf(in *Input) basis {
-	return basis{in.Mesh.Resource, in.Dataplane.Resource, in.Zone, in.Domain, in.Meta, in.Admin}
+	return basis{in.Mesh.Resource, in.Dataplane.Resource, in.Zone, in.Domain, in.Shown, in.Meta, in.Admin}
 }
 
 func (b *basis) equal(o *basis) bool {
-	return b.mesh == o.mesh && b.dataplane == o.dataplane && b.zone == o.zone && b.domain == o.domain &&
+	return b.mesh == o.mesh && b.dataplane == o.dataplane && b.zone == o.zone && b.domain == o.domain && b.shown == o.shown &&
 		reflect.DeepEqual(b.meta, o.meta) && reflect.DeepEqual(b.admin, o.admin)
 }
 

@@ -156,7 +156,7 @@ func (s *Server) picture(book *rulebook, w *topology.World, id topology.ProxyID,
 // inspected is the input of a configuration that is shown.
 func inspected(m *topology.Mesh, dp *topology.Dataplane, zone string, rules map[resource.Kind]*policy.Rules) Input {
 	return Input{
-		Mesh: m, Dataplane: dp, Zone: zone, Rules: rules, TrustBundle: []byte("CA"),
+		Mesh: m, Dataplane: dp, Zone: zone, Shown: true, Rules: rules, TrustBundle: []byte("CA"),
 		Identity: &KeyPair{Cert: []byte("CERT"), Key: []byte("KEY")},
 	}
 }

@@ -189,7 +189,7 @@ func generate(t testing.TB, g *Generator, w *topology.World, mesh, name string, 
 		t.Fatal(err)
 	}
 	snap, err := g.Generate(Input{
-		Mesh: m, Dataplane: m.Dataplane(name), Zone: zone, Meta: meta, Rules: rules,
+		Mesh: m, Dataplane: m.Dataplane(name), Zone: zone, Meta: meta, Shown: meta.WorkDir == "", Rules: rules,
 		TrustBundle: []byte("CA"), Identity: &KeyPair{Cert: []byte("CERT"), Key: []byte("KEY")},
 		Admin: &AdminTLS{KeyPair: KeyPair{Cert: []byte("CERT"), Key: []byte("KEY")}, ClientCA: []byte("CA")},
 	})

@@ -31,7 +31,10 @@ func Effects() []effect.Kind {
 		{Kind: meshtcproute.Name, Route: meshtcproute.RouteOutbound},
 		{Kind: meshtls.Name, Apply: meshtls.Apply},
 		{Kind: older.Name, Apply: older.Apply, Key: older.Key, Reach: effect.ByTags, ListenersOnly: true, Passthrough: true},
-		{Kind: meshloadbalancingstrategy.Name, Apply: meshloadbalancingstrategy.Apply, Endpoints: meshloadbalancingstrategy.Endpoints},
+		{
+			Kind: meshloadbalancingstrategy.Name, Apply: meshloadbalancingstrategy.Apply, Key: meshloadbalancingstrategy.Key,
+			Endpoints: meshloadbalancingstrategy.Endpoints,
+		},
 		{Kind: meshpassthrough.Name, Apply: meshpassthrough.Apply, Passthrough: true},
 		{
 			Kind: meshaccesslog.Name, Apply: meshaccesslog.Apply, Key: meshaccesslog.Key,

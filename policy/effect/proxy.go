@@ -196,6 +196,8 @@ type Env struct {
 	Address string
 	// Transparent is true when both redirect ports are set: listeners do not bind then.
 	Transparent bool
+	// Shown says that the proxy is only shown, as Kuma shows it; what runs is what was meant, where Envoy would refuse that.
+	Shown bool
 	// IPv6 says that the host has IPv6, as the proxy's metadata told.
 	IPv6 bool
 	// Zone is the zone of the control plane, added to tags as kuma.io/zone.
@@ -211,10 +213,6 @@ type Env struct {
 	// They are empty for a proxy that is not connected.
 	WorkDir, MetricsCert, MetricsKey string
 }
-
-// Connected is false for a proxy that is only shown, as Kuma shows it; what runs is what was meant, where Envoy would refuse
-// that.
-func (e Env) Connected() bool { return e.WorkDir != "" }
 
 // Service is the name that the proxy goes by: the first of its values of kuma.io/service, or "unknown" (contract
 // effects-security.md §5).

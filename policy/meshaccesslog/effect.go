@@ -3,6 +3,7 @@ package meshaccesslog
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
@@ -15,9 +16,9 @@ import (
 // unknown is what is told of a client.
 const unknown = "unknown"
 
-// Key tells what flows into listeners: the own address, service and pipe.
+// Key tells what flows into listeners: the own address, service and pipe, and whether it is only shown.
 func Key(env effect.Env, _ *policy.Rules) string {
-	return strings.Join([]string{env.Service(), env.Address, env.Socket("kuma-al")}, "\n")
+	return strings.Join([]string{env.Service(), env.Address, env.Socket("kuma-al"), strconv.FormatBool(env.Shown)}, "\n")
 }
 
 // Whole asks for all parts where the collectors are numbered over all of them.

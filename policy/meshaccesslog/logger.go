@@ -74,7 +74,7 @@ func (l *loggers) logger(b Backend, standard string, r effect.Placeholders) (*ac
 			l.refuse(b.OpenTelemetry.Endpoint, "MeshAccessLog: the body for OpenTelemetry endpoint %q has a value that is neither a text nor a list or "+
 				"object of such, for which Envoy refuses the listener: write it as stringValue")
 		}
-		name, config = "envoy.access_loggers.open_telemetry", b.OpenTelemetry.config(l.cluster(collector{host, port}), standard, r, l.env.Connected())
+		name, config = "envoy.access_loggers.open_telemetry", b.OpenTelemetry.config(l.cluster(collector{host, port}), standard, r, !l.env.Shown)
 	default:
 		return nil, nil
 	}

@@ -2,6 +2,8 @@ package meshloadbalancingstrategy
 
 import (
 	"math/big"
+	"slices"
+	"strconv"
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -11,6 +13,17 @@ import (
 	"github.com/kuma-dp/kuma-dp/policy"
 	"github.com/kuma-dp/kuma-dp/policy/effect"
 )
+
+// Key tells whether the proxy is only shown, where that makes a difference.
+func Key(env effect.Env, r *policy.Rules) string {
+	odd := func(conf any) bool {
+		c, ok := conf.(*Conf)
+		return ok && c.LoadBalancer != nil && c.LoadBalancer.odd()
+	}
+	refused := slices.ContainsFunc(r.To, func(rule policy.SubsetRule) bool { return odd(rule.Conf) }) ||
+		slices.ContainsFunc(r.ToResources, func(rule policy.ResourceRule) bool { return slices.ContainsFunc(rule.Conf, odd) })
+	return strconv.FormatBool(refused && env.Shown)
+}
 
 // Apply writes the algorithm into clusters and what the hash is made of into routes (contract effects-routing.md §10.1).
 // Where endpoints are is the matter of Endpoints.
@@ -38,7 +51,7 @@ func Apply(p *effect.Proxy, r *policy.Rules) error {
 			weighLocalities(b.Cluster)
 		}
 		if conf.LoadBalancer != nil {
-			conf.LoadBalancer.cluster(b.Cluster)
+			conf.LoadBalancer.cluster(b.Cluster, p.Shown)
 		}
 	}
 	return nil
@@ -53,7 +66,19 @@ func weighLocalities(c *effect.Cluster) {
 	}
 }
 
-func (b *LoadBalancer) cluster(c *effect.Cluster) {
+// odd tells whether Kuma hands on sizes with which Envoy refuses the cluster. They are shown as Kuma shows them; a proxy gets
+// the nearest that work.
+func (b *LoadBalancer) odd() bool {
+	switch {
+	case b.Type == RingHashType && b.RingHash != nil:
+		return b.RingHash.inverted()
+	case b.Type == MaglevType && b.Maglev != nil && b.Maglev.TableSize != nil:
+		return !prime(*b.Maglev.TableSize)
+	}
+	return false
+}
+
+func (b *LoadBalancer) cluster(c *effect.Cluster, shown bool) {
 	switch b.Type {
 	case RoundRobin:
 		c.LbPolicy = clusterv3.Cluster_ROUND_ROBIN
@@ -67,11 +92,11 @@ func (b *LoadBalancer) cluster(c *effect.Cluster) {
 	case RingHashType:
 		c.LbPolicy = clusterv3.Cluster_RING_HASH
 		if b.RingHash != nil {
-			c.LbConfig = &clusterv3.Cluster_RingHashLbConfig_{RingHashLbConfig: b.RingHash.envoy()}
+			c.LbConfig = &clusterv3.Cluster_RingHashLbConfig_{RingHashLbConfig: b.RingHash.envoy(shown)}
 		}
 	case MaglevType:
 		c.LbPolicy = clusterv3.Cluster_MAGLEV
-		if b.Maglev != nil && b.Maglev.TableSize != nil && prime(*b.Maglev.TableSize) {
+		if b.Maglev != nil && b.Maglev.TableSize != nil && (shown || !b.odd()) {
 			c.LbConfig = &clusterv3.Cluster_MaglevLbConfig_{MaglevLbConfig: &clusterv3.Cluster_MaglevLbConfig{
 				TableSize: wrapperspb.UInt64(uint64(*b.Maglev.TableSize)),
 			}}
@@ -79,7 +104,7 @@ func (b *LoadBalancer) cluster(c *effect.Cluster) {
 	}
 }
 
-// prime: Envoy refuses a cluster with a table of another size; it uses its own then.
+// prime: Envoy refuses a cluster with a table of another size.
 func prime(n uint32) bool { return big.NewInt(int64(n)).ProbablyPrime(0) }
 
 func (l *LeastRequest) envoy() *clusterv3.Cluster_LeastRequestLbConfig {
@@ -98,18 +123,22 @@ func (l *LeastRequest) envoy() *clusterv3.Cluster_LeastRequestLbConfig {
 // defaultMinRingSize is Envoy's.
 const defaultMinRingSize = 1024
 
-func (r *RingHash) envoy() *clusterv3.Cluster_RingHashLbConfig {
+// inverted: Envoy refuses a ring whose least size is above the largest one, also when the least is its own.
+func (r *RingHash) inverted() bool {
+	least := uint32(defaultMinRingSize)
+	if r.MinRingSize != nil {
+		least = *r.MinRingSize
+	}
+	return r.MaxRingSize != nil && least > *r.MaxRingSize
+}
+
+func (r *RingHash) envoy(shown bool) *clusterv3.Cluster_RingHashLbConfig {
 	out := &clusterv3.Cluster_RingHashLbConfig{MinimumRingSize: size(r.MinRingSize), MaximumRingSize: size(r.MaxRingSize)}
 	if r.HashFunction == MurmurHash2 {
 		out.HashFunction = clusterv3.Cluster_RingHashLbConfig_MURMUR_HASH_2
 	}
-	// Envoy refuses a ring whose least size is above the largest one, also when the least is its own.
-	least := uint64(defaultMinRingSize)
-	if out.MinimumRingSize != nil {
-		least = out.MinimumRingSize.Value
-	}
-	if out.MaximumRingSize != nil && least > out.MaximumRingSize.Value {
-		out.MinimumRingSize = wrapperspb.UInt64(out.MaximumRingSize.Value)
+	if !shown && r.inverted() {
+		out.MinimumRingSize = size(r.MaxRingSize)
 	}
 	return out
 }

@@ -2,6 +2,7 @@ package meshloadbalancingstrategy
 
 import (
 	"encoding/json"
+	"strconv"
 	"testing"
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
@@ -92,27 +93,50 @@ func TestHash(t *testing.T) {
 	}
 }
 
+// TestSizes: what Envoy refuses is shown as Kuma shows it, and a proxy gets something that works.
 func TestSizes(t *testing.T) {
+	type ring struct{ min, max uint64 }
 	for _, tt := range []struct {
-		conf     string
-		min, max uint64
+		conf        string
+		shown, told ring
 	}{
-		{`{}`, 0, 0},
-		{`{"minRingSize":7}`, 7, 0},
-		{`{"minRingSize":10,"maxRingSize":20}`, 10, 20},
-		{`{"maxRingSize":2000}`, 0, 2000},
-		{`{"maxRingSize":100}`, 100, 100},
-		{`{"minRingSize":500,"maxRingSize":100}`, 100, 100},
+		{`{}`, ring{}, ring{}},
+		{`{"minRingSize":7}`, ring{7, 0}, ring{7, 0}},
+		{`{"minRingSize":10,"maxRingSize":20}`, ring{10, 20}, ring{10, 20}},
+		{`{"maxRingSize":2000}`, ring{0, 2000}, ring{0, 2000}},
+		{`{"maxRingSize":100}`, ring{0, 100}, ring{100, 100}},
+		{`{"minRingSize":500,"maxRingSize":100}`, ring{500, 100}, ring{100, 100}},
 	} {
-		c, _ := applied(t, proxy(resource.KindMeshService, false), parse(t, `{"loadBalancer":{"type":"RingHash","ringHash":`+tt.conf+`}}`))
-		if r := c.GetRingHashLbConfig(); r.GetMinimumRingSize().GetValue() != tt.min || r.GetMaximumRingSize().GetValue() != tt.max {
-			t.Errorf("%s: ring is %v", tt.conf, r)
+		for _, shown := range []bool{true, false} {
+			p, want := proxy(resource.KindMeshService, false), tt.told
+			if p.Shown = shown; shown {
+				want = tt.shown
+			}
+			conf := parse(t, `{"loadBalancer":{"type":"RingHash","ringHash":`+tt.conf+`}}`)
+			c, _ := applied(t, p, conf)
+			r := c.GetRingHashLbConfig()
+			if got := (ring{r.GetMinimumRingSize().GetValue(), r.GetMaximumRingSize().GetValue()}); got != want {
+				t.Errorf("%s, shown %v: ring is %v, want %v", tt.conf, shown, got, want)
+			}
+			if got := Key(p.Env, forMesh(conf)); got != strconv.FormatBool(shown && tt.shown != tt.told) {
+				t.Errorf("%s, shown %v: key is %s", tt.conf, shown, got)
+			}
 		}
 	}
-	for size, want := range map[string]uint64{"101": 101, "100": 0} {
-		c, _ := applied(t, proxy(resource.KindMeshService, false), parse(t, `{"loadBalancer":{"type":"Maglev","maglev":{"tableSize":`+size+`}}}`))
-		if got := c.GetMaglevLbConfig().GetTableSize().GetValue(); got != want || c.LbPolicy != clusterv3.Cluster_MAGLEV {
-			t.Errorf("table of %s is %d with %s, want %d", size, got, c.LbPolicy, want)
+	for size, told := range map[string]uint64{"101": 101, "100": 0} {
+		for _, shown := range []bool{true, false} {
+			p, want := proxy(resource.KindMeshService, false), told
+			if p.Shown = shown; shown {
+				want, _ = strconv.ParseUint(size, 10, 64)
+			}
+			conf := parse(t, `{"loadBalancer":{"type":"Maglev","maglev":{"tableSize":`+size+`}}}`)
+			c, _ := applied(t, p, conf)
+			if got := c.GetMaglevLbConfig().GetTableSize().GetValue(); got != want || c.LbPolicy != clusterv3.Cluster_MAGLEV {
+				t.Errorf("table of %s, shown %v, is %d with %s, want %d", size, shown, got, c.LbPolicy, want)
+			}
+			if got := Key(p.Env, forMesh(conf)); got != strconv.FormatBool(shown && told == 0) {
+				t.Errorf("%s, shown %v: key is %s", size, shown, got)
+			}
 		}
 	}
 }

@@ -33,7 +33,7 @@ func Apply(p *effect.Proxy, r *policy.Rules) error {
 		p.Warn("%s: match %s (%s) is left out: it has no protocol, or a policy of higher precedence takes the same connections in another way",
 			Name, m.place(), m.Protocol)
 	}
-	places := destinations(matches, p.Connected())
+	places := destinations(matches, !p.Shown)
 	for _, pass := range p.Passthrough {
 		chains := chainsOf(p.Env, places, pass.IPv6)
 		if len(chains) == 0 {

@@ -169,11 +169,11 @@ func TestAnyPortBesideOne(t *testing.T) {
 		{Type: meshpassthrough.TypeIP, Value: "10.0.0.1", Protocol: meshpassthrough.ProtocolTCP, Port: &port},
 	}}
 	const tls, end = "meshpassthrough_tls_c.x_50051 meshpassthrough_tls_c.x_* meshpassthrough_tcp_10.0.0.1_50051 ", "meshpassthrough_grpc_50051"
-	for workDir, want := range map[string]string{
-		"":     tls + "meshpassthrough_tcp_10.0.0.1/32_50051 meshpassthrough_tcp_10.0.0.1/32_* meshpassthrough_http_50051 meshpassthrough_http_* " + end,
-		"/run": tls + "meshpassthrough_tcp_10.0.0.1/32_* meshpassthrough_http_* " + end,
+	for shown, want := range map[bool]string{
+		true:  tls + "meshpassthrough_tcp_10.0.0.1/32_50051 meshpassthrough_tcp_10.0.0.1/32_* meshpassthrough_http_50051 meshpassthrough_http_* " + end,
+		false: tls + "meshpassthrough_tcp_10.0.0.1/32_* meshpassthrough_http_* " + end,
 	} {
-		p := &effect.Proxy{Env: effect.Env{Transparent: true, WorkDir: workDir}}
+		p := &effect.Proxy{Env: effect.Env{Transparent: true, Shown: shown}}
 		p.Passthrough = append(p.Passthrough, effect.NewPassthrough(corev3.TrafficDirection_OUTBOUND, false, 15001, true))
 		if err := meshpassthrough.Apply(p, &policy.Rules{Single: &policy.SingleRule{Conf: conf}}); err != nil {
 			t.Fatal(err)
@@ -183,7 +183,7 @@ func TestAnyPortBesideOne(t *testing.T) {
 			got = append(got, c.Name)
 		}
 		if strings.Join(got, " ") != want {
-			t.Errorf("work directory %q: chains are %q, want %q", workDir, got, want)
+			t.Errorf("shown %v: chains are %q, want %q", shown, got, want)
 		}
 	}
 }
