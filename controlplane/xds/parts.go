@@ -74,7 +74,7 @@ func newWork(g *Generator, b *builder, in *Input, env effect.Env) *work {
 	w.earlier = w.compare(in.Before)
 	n := len(w.made.outbounds) + len(w.made.legacy)
 	w.used = make(map[string]*use, n)
-	b.parts = make([]part, 0, 3*n+16)
+	b.parts = make([]part, 0, 3*n+n/8+64) // a listener, a cluster and endpoints for each, and what there is besides
 	return w
 }
 

@@ -114,8 +114,9 @@ func (w *work) runPatch(p *patches, parts []part) error {
 	return nil
 }
 
+// replace puts the results in the places of what they were made of.
 func (p *patches) replace(parts []part) []part {
-	out := make([]part, 0, len(parts)+len(p.added))
+	out := parts[:0]
 	for _, one := range parts {
 		r, ok := p.results[one.Resource]
 		switch {
