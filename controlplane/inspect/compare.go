@@ -24,8 +24,8 @@ type resourceDiff struct {
 	before, after map[string]any
 }
 
-// compare finds the pairs of the proxies, and compares them.
-func compare(proxies []xds.ProxyPreview) (*comparison, error) {
+// compareAll finds the pairs of the proxies, and compares them.
+func compareAll(proxies []xds.ProxyPreview) (*comparison, error) {
 	c := &comparison{pairs: map[resourcePair]*resourceDiff{}}
 	for _, p := range proxies {
 		eachPair(p.Before, p.After, func(typeURL string, pair resourcePair) {

@@ -47,16 +47,27 @@ func (p *proxies) AdminEndpoint(mesh, name string) (xds.AdminEndpoint, error) {
 	return p.Server.AdminEndpoint(mesh, name)
 }
 
+// still is a topology without changes.
+type still struct{ world *topology.World }
+
+func (s still) Current() *topology.World { return s.world }
+
+func (s still) Subscribe(func(topology.Change)) (cancel func()) { return func() {} }
+
 type rig struct {
 	t       testing.TB
 	handler http.Handler
 	url     string
 	proxies *proxies
 	admin   *identity.Admin
+	store   store.Store
+	reg     *resource.Registry
 	// settle waits until the topology has seen every commit.
 	settle func()
 	// fresh forgets all that was made.
 	fresh func()
+	// anew looks at what is stored now without anything that came before.
+	anew func()
 }
 
 // start serves the API over the resources of a YAML stream, as the zone zone-a.
@@ -86,7 +97,7 @@ func start(t testing.TB, input []byte, options ...func(*api.Config)) *rig {
 	if err := identity.EnsureAuthorities(t.Context(), st, time.Now()); err != nil {
 		t.Fatal(err)
 	}
-	g := &rig{t: t}
+	g := &rig{t: t, store: st, reg: registry}
 	var err error
 	if g.admin, err = identity.LoadAdmin(st); err != nil {
 		t.Fatal(err)
@@ -117,8 +128,14 @@ func start(t testing.TB, input []byte, options ...func(*api.Config)) *rig {
 		}
 	}
 	g.proxies = &proxies{}
-	g.fresh = func() {
-		g.proxies.Server = xds.New(xds.Config{Topology: tracker, Zone: zone.Zone, Kinds: all.Kinds(), Effects: all.Effects(), Registry: registry})
+	serve := func(picture xds.Topology) {
+		g.proxies.Server = xds.New(xds.Config{Topology: picture, Zone: zone.Zone, Kinds: all.Kinds(), Effects: all.Effects(), Registry: registry})
+	}
+	g.fresh = func() { serve(tracker) }
+	g.anew = func() {
+		stored, w := st.Watch()
+		w.Close()
+		serve(still{topology.Build(zone.Zone, stored...)})
 	}
 	g.fresh()
 	i, err := New(Config{

@@ -3,6 +3,7 @@ package inspect
 import (
 	"encoding/json"
 	"errors"
+	"maps"
 	"math"
 	"net/http"
 	"reflect"
@@ -99,7 +100,9 @@ func (i *Inspector) preview(proposals []api.Proposal) (*previewBody, error) {
 		byKey[r.Key] = r
 	}
 	var events []store.Event
+	next := maps.Clone(byKey)
 	for _, p := range proposals {
+		next[p.Key()] = p.New
 		one := previewResource{
 			Type: p.Key().Kind, Mesh: p.Key().Mesh, Name: p.Key().Name, Action: "none",
 			Shadows: []previewOverride{}, ShadowedBy: []previewOverride{}, Warnings: append([]string{}, p.Warnings...),
@@ -116,13 +119,14 @@ func (i *Inspector) preview(proposals []api.Proposal) (*previewBody, error) {
 	for n := range body.Resources {
 		body.Resources[n].policies(found)
 	}
-	c, err := compare(found.Proxies)
+	c, err := compareAll(found.Proxies)
 	if err != nil {
 		return nil, err
 	}
+	was, will := labelsIn(byKey), labelsIn(next)
 	proxies := make([]previewProxy, len(found.Proxies))
 	err = crew.Each(len(proxies), func(n int) (err error) {
-		proxies[n], err = i.previewOf(found.Proxies[n], c)
+		proxies[n], err = i.previewOf(found.Proxies[n], c, was, will)
 		return err
 	})
 	if err != nil {
@@ -173,20 +177,30 @@ func (p *previewResource) policies(found *xds.Preview) {
 	}
 }
 
-func (i *Inspector) previewOf(p xds.ProxyPreview, c *comparison) (previewProxy, error) {
+// labelsIn looks up the labels of what targets of rules are.
+func labelsIn(resources map[resource.Key]*resource.Resource) func(resource.Key) map[string]string {
+	return func(key resource.Key) map[string]string {
+		if r := resources[key]; r != nil {
+			return r.Labels
+		}
+		return nil
+	}
+}
+
+func (i *Inspector) previewOf(p xds.ProxyPreview, c *comparison, before, after func(resource.Key) map[string]string) (previewProxy, error) {
 	out := previewProxy{Mesh: p.Mesh, Name: p.Name, Rules: []previewRules{}, Diff: []Operation{}, Warnings: append([]string{}, p.Warnings...)}
-	show := func(r *policy.Rules) *kindRules {
+	show := func(r *policy.Rules, byTags bool, labels func(resource.Key) map[string]string) *kindRules {
 		if r == nil {
 			return nil
 		}
-		one, ok := i.kind(r, p.ByTags)
+		one, ok := i.kind(r, byTags, labels)
 		if !ok && len(one.ToResourceRules) == 0 {
 			return nil
 		}
 		return &one
 	}
 	for _, c := range p.Rules {
-		one := previewRules{Before: show(c.Before), After: show(c.After)}
+		one := previewRules{Before: show(c.Before, p.ByTagsBefore, before), After: show(c.After, p.ByTags, after)}
 		a, errA := json.Marshal(one.Before)
 		b, errB := json.Marshal(one.After)
 		if err := errors.Join(errA, errB); err != nil {

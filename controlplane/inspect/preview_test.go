@@ -10,9 +10,9 @@ import (
 	"testing"
 
 	gocmp "github.com/google/go-cmp/cmp"
-	"pgregory.net/rapid"
 
 	"github.com/kuma-dp/kuma-dp/controlplane/api"
+	"github.com/kuma-dp/kuma-dp/resource"
 )
 
 const previewWorld = `
@@ -209,152 +209,65 @@ func TestPreviewRefuses(t *testing.T) {
 	}
 }
 
-// anyPolicy returns a policy with its path.
-func anyPolicy(rt *rapid.T) (path, body string) {
-	pick := func(label string, of ...string) string { return rapid.SampledFrom(of).Draw(rt, label) }
-	name := pick("name", "a", "b", "base", "z")
-	top := pick("top", `{"kind": "Mesh"}`, `{"kind": "MeshSubset", "tags": {"team": "a"}}`, `{"kind": "MeshSubset", "tags": {"kuma.io/service": "web"}}`)
-	to := pick("to", `{"kind": "Mesh"}`, `{"kind": "MeshService", "name": "web"}`, `{"kind": "MeshService", "name": "web", "sectionName": "80"}`)
-	span := pick("span", "1s", "5s", "9s")
-	kind, spec := "", ""
-	switch pick("kind", "timeout", "permission", "passthrough", "breaker", "log", "retry", "tls") {
-	case "timeout":
-		kind, spec = "MeshTimeout", fmt.Sprintf(`"to": [{"targetRef": %s, "default": {%q: %q}}]`, to, pick("field", "connectionTimeout", "idleTimeout"), span)
-	case "permission":
-		from := pick("from", `{"kind": "Mesh"}`, `{"kind": "MeshSubset", "tags": {"team": "a"}}`, `{"kind": "MeshSubset", "tags": {"team": "b"}}`)
-		kind, spec = "MeshTrafficPermission", fmt.Sprintf(`"from": [{"targetRef": %s, "default": {"action": %q}}]`, from, pick("action", "Allow", "Deny", "AllowWithShadowDeny"))
-	case "passthrough":
-		kind, spec = "MeshPassthrough", fmt.Sprintf(`"default": {"passthroughMode": %q, "appendMatch": [{"type": "Domain", "value": "a.example", "port": 80, "protocol": %q}]}`,
-			pick("mode", "All", "None", "Matched"), pick("protocol", "http", "grpc", "http2"))
-	case "breaker":
-		kind, spec = "MeshCircuitBreaker", fmt.Sprintf(`"to": [{"targetRef": %s, "default": {"connectionLimits": {"maxConnections": %d}}}]`, to, rapid.IntRange(1, 3).Draw(rt, "max"))
-	case "log":
-		kind, spec = "MeshAccessLog", fmt.Sprintf(`"to": [{"targetRef": %s, "default": {"backends": [{"type": "File", "file": {"path": "/tmp/%s"}}]}}]`, to, span)
-	case "retry":
-		kind, spec = "MeshRetry", fmt.Sprintf(`"to": [{"targetRef": %s, "default": {"http": {"numRetries": %d}}}]`, to, rapid.IntRange(1, 3).Draw(rt, "retries"))
-	default:
-		kind, spec = "MeshTLS", fmt.Sprintf(`"from": [{"targetRef": {"kind": "Mesh"}, "default": {"mode": %q}}]`, pick("mode", "Strict", "Permissive"))
-		top = `{"kind": "Mesh"}`
+// TestPreviewOfRules: rules are told as `_rules` would show them, also where nothing else changes.
+func TestPreviewOfRules(t *testing.T) {
+	const toWeb = `{"type": "MeshTCPRoute", "mesh": "m", "name": "r", "spec": {"targetRef": {"kind": "Mesh"}, "to": [{"targetRef": {"kind": "MeshService", "name": "web"},
+		"rules": [{"default": {"backendRefs": [{"kind": "MeshService", "name": "web", "port": 80}]}}]}]}}`
+	const web = `{"type": "MeshService", "mesh": "m", "name": "web", "labels": {"tier": "gold", "kuma.io/origin": "zone", "kuma.io/zone": "zone-a"},
+		"spec": {"selector": {"dataplaneTags": {"kuma.io/service": "web"}}, "ports": [{"port": 80, "targetPort": 8080, "appProtocol": "http"}]}}`
+	const lone = `
+---
+type: Dataplane
+mesh: m
+name: lone-1
+networking:
+  address: 10.0.0.4
+  inbound: [{port: 9000, tags: {kuma.io/service: lone}}]
+  transparentProxying: {redirectPortInbound: 15006, redirectPortOutbound: 15001, reachableBackends: {refs: [{kind: MeshService, name: other}]}}
+`
+	g := start(t, []byte(previewWorld+lone))
+	of := func(p previewBody, proxy string, kind resource.Kind) (previewProxy, previewRules) {
+		t.Helper()
+		for _, one := range p.Proxies {
+			for _, r := range one.Rules {
+				if one.Name == proxy && r.Type == kind {
+					return one, r
+				}
+			}
+		}
+		t.Fatalf("no rules of %s of %s in %+v", kind, proxy, p)
+		return previewProxy{}, previewRules{}
 	}
-	paths := map[string]string{"MeshTLS": "meshtlses"}
-	plural := paths[kind]
-	if plural == "" {
-		plural = strings.ToLower(kind) + "s"
-		if kind == "MeshRetry" {
-			plural = "meshretries"
+	t.Run("what a patch cannot do", func(t *testing.T) {
+		_, r := of(g.preview("", `{"type": "MeshProxyPatch", "mesh": "m", "name": "p", "spec": {"targetRef": {"kind": "Mesh"},
+			"default": {"appendModifications": [{"cluster": {"operation": "Patch", "jsonPatches": [{"op": "replace", "path": "/nothing", "value": 1}]}}]}}}`), "web-1", "MeshProxyPatch")
+		if r.After == nil || len(r.After.Warnings) != 1 || !strings.Contains(r.After.Warnings[0], "is left out") {
+			t.Errorf("after are %+v", r.After)
 		}
-	}
-	return "/meshes/m/" + plural + "/" + name, fmt.Sprintf(`{"type": %q, "mesh": "m", "name": %q, "spec": {"targetRef": %s, %s}}`, kind, name, top, spec)
-}
-
-// shown is what the inspection endpoints say of a proxy.
-type shown struct {
-	xds   any
-	rules map[string]any
-}
-
-func (g *rig) shown(t interface{ Fatalf(string, ...any) }, proxy string) shown {
-	var body struct {
-		XDS   any `json:"xds"`
-		Rules []struct {
-			Type string `json:"type"`
-		} `json:"rules"`
-	}
-	out := shown{rules: map[string]any{}}
-	for _, what := range []string{"_config", "_rules"} {
-		status, _, text := g.get("/meshes/m/dataplanes/" + proxy + "/" + what)
-		if err := json.Unmarshal([]byte(text), &body); status != http.StatusOK || err != nil {
-			t.Fatalf("%s of %s: %d %s %v", what, proxy, status, text, err)
+	})
+	t.Run("labels of what they are about", func(t *testing.T) {
+		_, r := of(g.preview("", "["+toWeb+","+web+"]"), "web-1", "MeshTCPRoute")
+		if l := r.After.ToResourceRules[0].Meta.Labels; l["tier"] != "gold" {
+			t.Errorf("labels are %v", l)
 		}
-		if what == "_config" {
-			out.xds = body.XDS
-			continue
+		if status, text := g.send(http.MethodPut, "/meshes/m/meshtcproutes/r", toWeb); status >= 300 {
+			t.Fatalf("%d %s", status, text)
 		}
-		var generic struct{ Rules []map[string]any }
-		if err := json.Unmarshal([]byte(text), &generic); err != nil {
-			t.Fatalf("%v", err)
+		_, r = of(g.preview("", web), "web-1", "MeshTCPRoute")
+		if a, b := r.Before.ToResourceRules[0].Meta.Labels["tier"], r.After.ToResourceRules[0].Meta.Labels["tier"]; a != "" || b != "gold" {
+			t.Errorf("the label was %q and will be %q", a, b)
 		}
-		for _, r := range generic.Rules {
-			out.rules[r["type"].(string)] = r
+	})
+	t.Run("by tags in another mode", func(t *testing.T) {
+		_, r := of(g.preview("", `{"type": "Mesh", "name": "m", "meshServices": {"mode": "Everywhere"}, "mtls": {"enabledBackend": "ca", "backends": [{"name": "ca", "type": "builtin"}]}}`), "web-1", "MeshTCPRoute")
+		if len(r.Before.ToRules) != 0 || len(r.After.ToRules) == 0 {
+			t.Errorf("rules by tags before and after: %v, %v", r.Before.ToRules, r.After.ToRules)
 		}
-	}
-	return out
-}
-
-// TestPreviewIsWhatHappens previews random policies, then applies them and compares what became of the proxies.
-func TestPreviewIsWhatHappens(t *testing.T) {
-	g := start(t, []byte(previewWorld))
-	proxies := []string{"store-1", "web-1", "web-2"}
-	stored := map[string]string{}
-	rapid.Check(t, func(rt *rapid.T) {
-		for path := range stored {
-			if status, text := g.send(http.MethodDelete, path, ""); status >= 300 {
-				rt.Fatalf("DELETE %s: %d %s", path, status, text)
-			}
-		}
-		clear(stored)
-		g.settle()
-		for range rapid.IntRange(1, 6).Draw(rt, "steps") {
-			path, body := anyPolicy(rt)
-			method, query := http.MethodPut, ""
-			if stored[path] != "" && rapid.IntRange(0, 2).Draw(rt, "delete") == 0 {
-				method, query, body = http.MethodDelete, "?delete=true", stored[path]
-			}
-			before := map[string]shown{}
-			for _, p := range proxies {
-				before[p] = g.shown(rt, p)
-			}
-			status, text := g.post("/_preview"+query, body)
-			var preview previewBody
-			if err := json.Unmarshal([]byte(text), &preview); status != http.StatusOK || err != nil {
-				rt.Fatalf("preview of %s: %d %s", body, status, text)
-			}
-			sent := body
-			if method == http.MethodDelete {
-				sent = ""
-			}
-			if status, text := g.send(method, path, sent); status >= 300 {
-				rt.Fatalf("%s %s: %d %s", method, path, status, text)
-			}
-			g.settle()
-			if stored[path] = body; method == http.MethodDelete {
-				delete(stored, path)
-			}
-			said := map[string]previewProxy{}
-			for _, p := range preview.Proxies {
-				said[p.Name] = p
-			}
-			for _, p := range proxies {
-				now := g.shown(rt, p)
-				want, err := apply(before[p].xds, said[p].Diff)
-				if err != nil {
-					rt.Fatalf("the patch for %s does not apply: %v", p, err)
-				}
-				if diff := gocmp.Diff(want, now.xds); diff != "" {
-					rt.Fatalf("configuration of %s after %s %s (-preview +applied):\n%s", p, method, body, diff)
-				}
-				rules := map[string]any{}
-				for kind, r := range before[p].rules {
-					rules[kind] = r
-				}
-				for _, c := range said[p].Rules {
-					delete(rules, string(c.Type))
-					if _, ok := now.rules[string(c.Type)]; c.After != nil && ok {
-						b, err := json.Marshal(c.After)
-						if err != nil {
-							rt.Fatal(err)
-						}
-						var v any
-						if err := json.Unmarshal(b, &v); err != nil {
-							rt.Fatal(err)
-						}
-						rules[string(c.Type)] = v
-					}
-				}
-				if diff := gocmp.Diff(rules, now.rules); diff != "" {
-					rt.Fatalf("rules of %s after %s %s (-preview +applied):\n%s", p, method, body, diff)
-				}
-			}
+	})
+	t.Run("about what a proxy does not reach", func(t *testing.T) {
+		p, r := of(g.preview("?delete=true", `{"type": "MeshService", "mesh": "m", "name": "web"}`), "lone-1", "MeshTCPRoute")
+		if len(p.Diff) > 0 || len(r.Before.ToResourceRules) != 1 || r.After != nil && len(r.After.ToResourceRules) != 0 {
+			t.Errorf("rules are %+v and %+v, the configuration changes by %v", r.Before, r.After, p.Diff)
 		}
 	})
 }

@@ -106,7 +106,7 @@ func (i *Inspector) gatewayRules(w http.ResponseWriter, req *http.Request) error
 func (i *Inspector) render(of *resource.Resource, mesh *resource.Mesh, rules []*policy.Rules) *rulesBody {
 	body := &rulesBody{HTTPMatches: httpMatches(rules), Resource: metaOf(of.Key, of.Labels), Rules: []kindRules{}}
 	for _, r := range rules {
-		if one, ok := i.kind(r, mesh.ServicesMode() != resource.MeshServicesExclusive); ok {
+		if one, ok := i.kind(r, mesh.ServicesMode() != resource.MeshServicesExclusive, i.labels); ok {
 			body.Rules = append(body.Rules, one)
 		}
 	}
@@ -133,8 +133,9 @@ func httpMatches(rules []*policy.Rules) []httpMatch {
 }
 
 // kind renders the rules of one kind. Left out is a kind that has nothing to show and, as 2.9 has it, one that has
-// neither rules by tags, nor a selected inbound, nor a rule of the proxy, whatever it says about real services.
-func (i *Inspector) kind(r *policy.Rules, byTags bool) (kindRules, bool) {
+// neither rules by tags, nor a selected inbound, nor a rule of the proxy, whatever it says about real services. labels are
+// those of targets.
+func (i *Inspector) kind(r *policy.Rules, byTags bool, labels func(resource.Key) map[string]string) (kindRules, bool) {
 	out := kindRules{
 		Type: r.Kind, FromRules: []fromRule{}, ToRules: []subsetRule{}, ToResourceRules: []resourceRule{}, Warnings: []string{},
 	}
@@ -163,7 +164,7 @@ func (i *Inspector) kind(r *policy.Rules, byTags bool) (kindRules, bool) {
 		out.ToRules = subsets(r.To)
 	}
 	for _, t := range r.ToResources {
-		out.ToResourceRules = append(out.ToResourceRules, i.resourceRule(t))
+		out.ToResourceRules = append(out.ToResourceRules, newResourceRule(t, labels))
 	}
 	slices.SortStableFunc(out.ToResourceRules, func(a, b resourceRule) int { return cmp.Compare(a.Meta.Name, b.Meta.Name) })
 	if s := r.Single; s != nil {
@@ -187,14 +188,19 @@ func subsets(rules []policy.SubsetRule) []subsetRule {
 	return out
 }
 
-func (i *Inspector) resourceRule(r policy.ResourceRule) resourceRule {
-	out := resourceRule{Conf: r.Conf, Origin: make([]origin, len(r.Origin)), Meta: metaOf(r.Target, nil), Section: r.Section}
-	// A target that has just been deleted is shown without its labels.
-	if target, err := i.cfg.Store.Get(r.Target); err == nil {
-		out.Meta = metaOf(target.Key, target.Labels)
-	}
+func newResourceRule(r policy.ResourceRule, labels func(resource.Key) map[string]string) resourceRule {
+	out := resourceRule{Conf: r.Conf, Origin: make([]origin, len(r.Origin)), Meta: metaOf(r.Target, labels(r.Target)), Section: r.Section}
 	for n, o := range r.Origin {
 		out.Origin[n] = origin{metaOf(o.Policy.Key, o.Policy.Labels), o.Index}
 	}
 	return out
+}
+
+// labels are those of a resource that is stored; nil of one that has just been deleted.
+func (i *Inspector) labels(key resource.Key) map[string]string {
+	r, err := i.cfg.Store.Get(key)
+	if err != nil {
+		return nil
+	}
+	return r.Labels
 }

@@ -30,12 +30,12 @@ type Preview struct {
 // proxy tells.
 type ProxyPreview struct {
 	topology.ProxyID
-	// ByTags says that the mesh after the change has outbounds by tags.
-	ByTags bool
+	// ByTags says that the mesh after the change has outbounds by tags, ByTagsBefore that of before.
+	ByTags, ByTagsBefore bool
 	// Before and After are nil where the proxy is not there, and After when there is no configuration. What is the same on both
 	// sides is one *Resource mostly, also of different proxies.
 	Before, After *Snapshot
-	// Rules of the kinds that differ, in the order of kinds; nil where no policy applies.
+	// Rules of the kinds that differ, or may look different, in the order of kinds; nil where no policy applies.
 	Rules []RulesChange
 	// Warnings are about the configuration after.
 	Warnings []string
@@ -58,8 +58,9 @@ type picture struct {
 func (s *Server) Preview(before *topology.World, c topology.Change) *Preview {
 	out := &Preview{Matched: map[resource.Key]int{}}
 	book := newRulebook(s.cfg.Kinds, s.cfg.Zone)
+	all, bystanders := touched(before, c)
 	var ids []topology.ProxyID
-	for _, id := range touched(before, c) {
+	for _, id := range all {
 		if id.Mesh == "" {
 			out.ZoneProxies = append(out.ZoneProxies, id.Name)
 		} else {
@@ -70,14 +71,19 @@ func (s *Server) Preview(before *topology.World, c topology.Change) *Preview {
 	each := func(f func(id topology.ProxyID, p *pair)) {
 		_ = crew.Each(len(ids), func(i int) error { f(ids[i], &pictures[i]); return nil })
 	}
-	each(func(id topology.ProxyID, p *pair) { p.before = s.picture(book, before, id, nil) })
-	each(func(id topology.ProxyID, p *pair) { p.after = s.picture(book, c.World, id, p.before.snap) })
-	each(s.compare)
+	each(func(id topology.ProxyID, p *pair) { p.before = s.picture(book, before, id, nil, bystanders[id]) })
+	each(func(id topology.ProxyID, p *pair) {
+		p.after = s.picture(book, c.World, id, p.before.snap, bystanders[id])
+	})
+	relabelled := relabelledMeshes(before, c.World)
+	each(func(id topology.ProxyID, p *pair) {
+		p.ProxyID, p.ByTagsBefore, p.ByTags = id, byTags(before, id.Mesh), byTags(c.World, id.Mesh)
+		s.compare(p, relabelled[id.Mesh])
+	})
 	shadows := newOverrides(s.cfg.Kinds, before, c.World)
 	for i, id := range ids {
 		p := &pictures[i]
 		if m := c.World.Meshes[id.Mesh]; m != nil {
-			p.ByTags = m.Spec.ServicesMode() != resource.MeshServicesExclusive
 			if dp := m.Dataplane(id.Name); dp != nil {
 				shadows.look(book.book(c.World, m), m, dp, p.after.rules)
 			}
@@ -96,8 +102,9 @@ type pair struct {
 	ProxyPreview
 }
 
-func (s *Server) compare(id topology.ProxyID, p *pair) {
-	p.ProxyID, p.Err, p.Rules = id, p.after.err, s.rulesChanges(p.before.rules, p.after.rules)
+func (s *Server) compare(p *pair, relabelled bool) {
+	p.Err = p.after.err
+	p.Rules = s.rulesChanges(&p.before, &p.after, p.ByTags != p.ByTagsBefore || relabelled)
 	if p.after.err == nil {
 		p.Before, p.After = p.before.snap, p.after.snap
 		if p.After != nil {
@@ -106,28 +113,34 @@ func (s *Server) compare(id topology.ProxyID, p *pair) {
 	}
 }
 
-// touched lists whom a change concerns, sorted.
-func touched(before *topology.World, c topology.Change) []topology.ProxyID {
+// touched lists whom a change concerns, sorted. Bystanders among them get the same configuration as before, but their rules
+// may be others: they are about what such a proxy does not reach.
+func touched(before *topology.World, c topology.Change) (list []topology.ProxyID, bystanders map[topology.ProxyID]bool) {
 	ids := map[topology.ProxyID]bool{}
 	for id := range c.Proxies {
 		ids[id] = true
 	}
-	for mesh := range c.All {
-		for _, w := range []*topology.World{before, c.World} {
-			if m := w.Meshes[mesh]; m != nil {
-				for _, dp := range m.Dataplanes {
-					ids[topology.ProxyID{Mesh: mesh, Name: dp.Name}] = true
+	bystanders = map[topology.ProxyID]bool{}
+	for _, w := range []*topology.World{before, c.World} {
+		for mesh, m := range w.Meshes {
+			if !c.All[mesh] && !otherRules(before.Meshes[mesh], c.World.Meshes[mesh]) {
+				continue
+			}
+			for _, dp := range m.Dataplanes {
+				if id := (topology.ProxyID{Mesh: mesh, Name: dp.Name}); !ids[id] {
+					ids[id], bystanders[id] = true, !c.All[mesh]
 				}
 			}
 		}
 	}
 	return slices.SortedFunc(maps.Keys(ids), func(a, b topology.ProxyID) int {
 		return cmp.Or(cmp.Compare(a.Mesh, b.Mesh), cmp.Compare(a.Name, b.Name))
-	})
+	}), bystanders
 }
 
-// picture makes the rules and the configuration of a proxy of a World; before is what it had, or nil.
-func (s *Server) picture(book *rulebook, w *topology.World, id topology.ProxyID, before *Snapshot) (p picture) {
+// picture makes the rules and, unless only those are asked for, the configuration of a proxy of a World; before is what it
+// had, or nil.
+func (s *Server) picture(book *rulebook, w *topology.World, id topology.ProxyID, before *Snapshot, rulesOnly bool) (p picture) {
 	m := w.Meshes[id.Mesh]
 	if m == nil {
 		return p
@@ -147,6 +160,9 @@ func (s *Server) picture(book *rulebook, w *topology.World, id topology.ProxyID,
 		p.err = err
 		return p
 	}
+	if rulesOnly {
+		return p
+	}
 	in := inspected(m, dp, s.cfg.Zone, p.rules)
 	in.Before = before
 	p.snap, p.err = s.generator.Generate(in)
@@ -159,17 +175,6 @@ func inspected(m *topology.Mesh, dp *topology.Dataplane, zone string, rules map[
 		Mesh: m, Dataplane: dp, Zone: zone, Shown: true, Rules: rules, TrustBundle: []byte("CA"),
 		Identity: &KeyPair{Cert: []byte("CERT"), Key: []byte("KEY")},
 	}
-}
-
-func (s *Server) rulesChanges(before, after map[resource.Kind]*policy.Rules) []RulesChange {
-	var out []RulesChange
-	for _, k := range s.cfg.Kinds {
-		kind := k.Descriptor.Kind
-		if before[kind] != after[kind] {
-			out = append(out, RulesChange{before[kind], after[kind]})
-		}
-	}
-	return out
 }
 
 func same(a, b *Snapshot) bool {
