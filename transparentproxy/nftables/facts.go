@@ -16,11 +16,11 @@ import (
 
 // Facts adds to host what only nf_tables can see: whether the kernel knows conntrack zones, which it says of a transaction
 // that is not committed, and Docker's chains, as far as they are in nf_tables. It changes nothing. Without the right to
-// ask, it adds nothing; it fails when the kernel has no nf_tables.
+// ask, it adds nothing. The error is errors.ErrUnsupported when the kernel cannot redirect with nf_tables.
 func (b *Backend) Facts(ctx context.Context, host *tp.Host) error {
 	err := ctx.Err()
 	if err == nil {
-		err = facts(host)
+		err = facts(host, tp.Redirect{Port: tp.DefaultOutboundPort})
 	}
 	if err != nil && !errors.Is(err, fs.ErrPermission) {
 		return fmt.Errorf("look at nf_tables: %w", err)
@@ -28,12 +28,21 @@ func (b *Backend) Facts(ctx context.Context, host *tp.Host) error {
 	return nil
 }
 
-func facts(host *tp.Host) error {
-	err := tryZones()
+// facts needs a verdict: a redirection, but for tests.
+func facts(host *tp.Host, verdict tp.Verdict) error {
+	needed, all, err := probe(verdict)
+	if err != nil {
+		return err
+	}
+	err = all.explain(netns.Try(all.messages...))
 	switch refused := (*netns.Refused)(nil); {
 	case err == nil:
 		host.ConntrackZones = true
-	case errors.Is(err, fs.ErrPermission) || errors.Is(err, errNoTable) || !errors.As(err, &refused) || refused.Index < 0:
+	case errors.Is(err, fs.ErrPermission):
+		return err
+	case isAbsent(err) || errors.As(err, &refused) && refused.Index >= 0 && refused.Index < needed:
+		return fmt.Errorf("this kernel cannot redirect with it (%w): %w", errors.ErrUnsupported, err)
+	case refused == nil || refused.Index < 0:
 		return err
 	default:
 		host.ConntrackZones = false
@@ -52,17 +61,18 @@ func facts(host *tp.Host) error {
 	return nil
 }
 
-// tryZones has the kernel check the rule that needs zones, in a chain that no packet would pass.
-func tryZones() error {
-	query := condition{field: destinationPort, spans: []span{portSpan(53, 53)}}
-	t := &transaction{}
+// probe is a transaction for the kernel to check, in a chain that no packet would pass: first, in so many messages, what every
+// plan needs, then what zones need.
+func probe(verdict tp.Verdict) (needed int, t *transaction, err error) {
+	t = &transaction{}
 	t.add("a table", newTable(unix.NFPROTO_IPV4))
-	err := t.fill(table{family: unix.NFPROTO_IPV4, chains: []chain{{
-		name:  "probe",
-		rules: []rule{{ids: []string{"probe"}, protocol: "udp", conditions: []condition{query}, verdict: tp.Zone{ID: 1}}},
-	}}})
-	if err != nil {
-		return err
+	add := func(protocol string, v tp.Verdict) {
+		query := condition{field: destinationPort, spans: []span{portSpan(53, 53)}}
+		r := rule{ids: []string{"probe"}, protocol: protocol, conditions: []condition{query}, verdict: v}
+		err = errors.Join(err, t.fill(table{family: unix.NFPROTO_IPV4, chains: []chain{{name: "probe", rules: []rule{r}}}}))
 	}
-	return t.explain(netns.Try(t.messages...))
+	add("tcp", verdict)
+	needed = len(t.messages)
+	add("udp", tp.Zone{ID: 1})
+	return needed, t, err
 }

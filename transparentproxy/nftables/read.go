@@ -49,9 +49,22 @@ var errChanged = errors.New("rules keep changing while they are read")
 
 // read returns our tables by family.
 func read() (map[uint8]*liveTable, error) {
+	list, err := readSaved()
+	if err != nil {
+		return nil, err
+	}
+	out := map[uint8]*liveTable{}
+	for _, s := range list {
+		out[s.Family] = s.live()
+	}
+	return out, nil
+}
+
+// readSaved returns our tables as the kernel lists them, all of one moment.
+func readSaved() ([]savedTable, error) {
 	var err error
 	for range readAttempts {
-		var tables map[uint8]*liveTable
+		var tables []savedTable
 		if tables, err = readOnce(); !errors.Is(err, errChanged) {
 			return tables, err
 		}
@@ -59,19 +72,19 @@ func read() (map[uint8]*liveTable, error) {
 	return nil, err
 }
 
-func readOnce() (map[uint8]*liveTable, error) {
+func readOnce() ([]savedTable, error) {
 	r := &reader{}
 	list, err := r.ourTables()
 	if err != nil {
 		return nil, err
 	}
-	out := map[uint8]*liveTable{}
+	var out []savedTable
 	for _, o := range list {
-		t := &liveTable{family: o.Family, flags: o.Uint32(unix.NFTA_TABLE_FLAGS)}
-		if err := r.table(t); err != nil {
+		t := savedTable{Family: o.Family, Flags: o.Uint32(unix.NFTA_TABLE_FLAGS)}
+		if err := r.table(&t); err != nil {
 			return nil, err
 		}
-		out[o.Family] = t
+		out = append(out, t)
 	}
 	return out, nil
 }
@@ -115,36 +128,55 @@ func (r *reader) list(kind uint16, family uint8, attrs []byte) ([]netns.Object, 
 	return list, nil
 }
 
-func (r *reader) table(t *liveTable) error {
-	chains, err := r.list(unix.NFT_MSG_GETCHAIN, t.family, nil)
+func (r *reader) table(t *savedTable) error {
+	chains, err := r.list(unix.NFT_MSG_GETCHAIN, t.Family, nil)
 	if err != nil {
 		return err
 	}
 	for _, o := range chains {
 		if o.String(unix.NFTA_CHAIN_TABLE) == tableName {
-			t.chains = append(t.chains, newLiveChain(o))
+			t.Chains = append(t.Chains, o.Attrs)
 		}
 	}
-	sets, err := r.sets(t.family)
-	if err != nil {
+	if t.Sets, err = r.sets(t.Family); err != nil {
 		return err
 	}
-	rules, err := r.list(unix.NFT_MSG_GETRULE, t.family, netns.AppendString(nil, unix.NFTA_RULE_TABLE, tableName))
+	rules, err := r.list(unix.NFT_MSG_GETRULE, t.Family, netns.AppendString(nil, unix.NFTA_RULE_TABLE, tableName))
 	if err != nil {
 		return err
 	}
 	for _, o := range rules {
-		c := t.chain(o.String(unix.NFTA_RULE_CHAIN))
-		if c == nil || o.String(unix.NFTA_RULE_TABLE) != tableName {
+		if o.String(unix.NFTA_RULE_TABLE) == tableName {
+			t.Rules = append(t.Rules, o.Attrs)
+		}
+	}
+	return nil
+}
+
+// live is the table in the form in which it is compared.
+func (s savedTable) live() *liveTable {
+	t := &liveTable{family: s.Family, flags: s.Flags}
+	for _, c := range s.Chains {
+		t.chains = append(t.chains, newLiveChain(netns.Object{Attrs: c}))
+	}
+	sets := map[string]string{}
+	for _, set := range s.Sets {
+		if set.isAnonymous() {
+			sets[set.Attrs.text(unix.NFTA_SET_NAME)] = set.contents()
+		}
+	}
+	for _, r := range s.Rules {
+		c := t.chain(r.text(unix.NFTA_RULE_CHAIN))
+		if c == nil {
 			continue
 		}
 		var handle uint64
-		if b := o.Attrs[unix.NFTA_RULE_HANDLE]; len(b) == 8 {
+		if b := r[unix.NFTA_RULE_HANDLE]; len(b) == 8 {
 			handle = binary.BigEndian.Uint64(b)
 		}
-		c.rules = append(c.rules, liveRule{handle, describe(o.Attrs[unix.NFTA_RULE_EXPRESSIONS], sets)})
+		c.rules = append(c.rules, liveRule{handle, describe(r[unix.NFTA_RULE_EXPRESSIONS], sets)})
 	}
-	return nil
+	return t
 }
 
 func newLiveChain(o netns.Object) *liveChain {
@@ -167,42 +199,51 @@ func newLiveChain(o netns.Object) *liveChain {
 	return c
 }
 
-// sets returns the contents of the sets without a name of their own, by the names that the kernel chose.
-func (r *reader) sets(family uint8) (map[string]string, error) {
+// sets lists the sets of our table with what they hold.
+func (r *reader) sets(family uint8) ([]savedSet, error) {
 	of := netns.AppendString(nil, unix.NFTA_SET_TABLE, tableName)
 	list, err := r.list(unix.NFT_MSG_GETSET, family, of)
 	if err != nil {
 		return nil, err
 	}
-	out := map[string]string{}
+	var out []savedSet
 	for _, o := range list {
-		flags := o.Uint32(unix.NFTA_SET_FLAGS)
-		if flags&unix.NFT_SET_ANONYMOUS == 0 || o.String(unix.NFTA_SET_TABLE) != tableName {
+		if o.String(unix.NFTA_SET_TABLE) != tableName {
 			continue
 		}
+		s := savedSet{Attrs: o.Attrs}
 		name := o.String(unix.NFTA_SET_NAME)
 		parts, err := r.list(unix.NFT_MSG_GETSETELEM, family, netns.AppendString(slices.Clone(of), unix.NFTA_SET_ELEM_LIST_SET, name))
 		if err != nil {
 			return nil, err
 		}
-		var elements []string
 		for _, p := range parts {
 			for _, item := range netns.Attrs(p.Attrs[unix.NFTA_SET_ELEM_LIST_ELEMENTS]) {
-				elements = append(elements, readElement(item))
+				s.Elements = append(s.Elements, item)
 			}
 		}
-		// What else a set can be, such as a map, is in its flags.
-		const ordinary = unix.NFT_SET_ANONYMOUS | unix.NFT_SET_CONSTANT | unix.NFT_SET_INTERVAL
-		c := contents(flags&unix.NFT_SET_INTERVAL != 0, elements)
-		if extra := flags &^ ordinary; extra != 0 {
-			c += fmt.Sprintf(" flags %#x", extra)
-		}
-		out[name] = c
+		out = append(out, s)
 	}
 	return out, nil
 }
 
-func readElement(item []byte) string {
+// contents is what the set holds, in the form of those of a plan.
+func (s savedSet) contents() string {
+	elements := make([]string, len(s.Elements))
+	for i, item := range s.Elements {
+		elements[i] = parseElement(item).contents()
+	}
+	// What else a set can be, such as a map, is in its flags.
+	const ordinary = unix.NFT_SET_ANONYMOUS | unix.NFT_SET_CONSTANT | unix.NFT_SET_INTERVAL
+	flags := netns.Object{Attrs: s.Attrs}.Uint32(unix.NFTA_SET_FLAGS)
+	c := contents(flags&unix.NFT_SET_INTERVAL != 0, elements)
+	if extra := flags &^ ordinary; extra != 0 {
+		c += fmt.Sprintf(" flags %#x", extra)
+	}
+	return c
+}
+
+func parseElement(item []byte) element {
 	var e element
 	for kind, value := range netns.Attrs(item) {
 		switch kind {
@@ -216,7 +257,7 @@ func readElement(item []byte) string {
 			e.end = len(value) == 4 && binary.BigEndian.Uint32(value)&unix.NFT_SET_ELEM_INTERVAL_END != 0
 		}
 	}
-	return e.contents()
+	return e
 }
 
 // nftaBitwiseData is what shifts have, as linux/netfilter/nf_tables.h numbers it.

@@ -58,6 +58,6 @@ func FuzzDescribe(f *testing.F) {
 		if (items == 0) != (text == "") {
 			t.Errorf("%d expressions are described by %q", items, text)
 		}
-		readElement(b)
+		parseElement(b)
 	})
 }
