@@ -18,7 +18,10 @@ type Difference struct {
 }
 
 // String is for people.
-func (d Difference) String() string {
+func (d Difference) String() string { return d.Place() + ": " + d.Problem }
+
+// Place says where, from the backend down to the rule.
+func (d Difference) Place() string {
 	where := d.Backend
 	if d.Family != 0 {
 		where = fmt.Sprintf("%v (%s)", d.Family, d.Backend)
@@ -28,5 +31,5 @@ func (d Difference) String() string {
 			where += " " + s
 		}
 	}
-	return where + ": " + d.Problem
+	return where
 }

@@ -96,9 +96,10 @@ exec setpriv --bounding-set=-all` + capabilities + ` --inh-caps=-all --ambient-c
 }
 
 // leaveJournal puts a journal of an earlier network namespace, which had the number of this one, where the programs look.
-func leaveJournal(t testing.TB, h *netlab.Host) {
+func leaveJournal(t testing.TB, h *netlab.Host, backend string) {
 	t.Helper()
-	const dir = "/run/kuma-tproxy"
+	const state = "/run/kuma-tproxy"
+	dir := filepath.Join(state, backend)
 	var file string
 	if err := h.Do(func() error {
 		link, err := os.Readlink("/proc/thread-self/ns/net")
@@ -119,29 +120,32 @@ func leaveJournal(t testing.TB, h *netlab.Host) {
 			t.Error(err)
 		}
 		_ = os.Remove(dir) // others may have files there
+		_ = os.Remove(state)
 	})
 }
 
 func TestReadOnlyContainer(t *testing.T) {
 	bin := built(t)
-	for _, flavour := range []string{"nft", "legacy"} {
-		t.Run(flavour, func(t *testing.T) {
-			h := pod(t, "init-"+flavour)
-			if flavour == "legacy" {
-				redirectlab.Shell(t, h, "", "for c in iptables ip6tables; do $c-legacy -t filter -A INPUT -p icmp -j ACCEPT; done")
-			}
-			leaveJournal(t, h)
+	for _, tc := range []struct{ name, setup, backend, rules string }{
+		{"nftables", "", "nftables", "nft list ruleset"},
+		{"no iptables", "mount -t tmpfs none /usr/sbin; ! iptables-nft-restore --version 2>/dev/null || exit 9; ", "auto", "nft list ruleset"},
+		{"iptables", "", "iptables-nft", "iptables-nft-save; ip6tables-nft-save"},
+		{"legacy", "", "iptables-legacy", "iptables-legacy-save; ip6tables-legacy-save"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			h := pod(t, "init-ro")
+			leaveJournal(t, h, tc.backend)
 			container := func(command string) (string, string, error) {
-				return output(t, h, "unshare", "--mount", "--propagation", "private", "sh", "-c", inContainer(",+net_admin,+net_raw", bin+" "+command))
+				return output(t, h, "unshare", "--mount", "--propagation", "private", "sh", "-c", tc.setup+inContainer(",+net_admin,+net_raw", bin+" "+command))
 			}
 			for range 2 {
-				out, errs, err := container("install transparent-proxy --redirect-dns")
+				out, errs, err := container("install transparent-proxy --redirect-dns --backend " + tc.backend)
 				if err != nil || !strings.Contains(out, "set up successfully") {
 					t.Fatalf("%v: %s", err, errs)
 				}
 			}
-			rules := redirectlab.Shell(t, h, "", "iptables-"+flavour+"-save; ip6tables-"+flavour+"-save")
-			if strings.Count(rules, "-j KUMA_MESH_OUTBOUND\n") != 2 || !strings.Contains(rules, "--uid-owner 5678") {
+			rules := redirectlab.Shell(t, h, "", tc.rules)
+			if !strings.Contains(rules, "KUMA_MESH_OUTBOUND") || !strings.Contains(rules, "5678") {
 				t.Errorf("got\n%s", rules)
 			}
 			if got := redirectlab.Probe(t.Context(), h, redirectlab.AppUID, "tcp", "10.77.0.99:9000", ""); !strings.Contains(got, "refused") {
@@ -151,7 +155,7 @@ func TestReadOnlyContainer(t *testing.T) {
 			if err != nil || !strings.Contains(out, "cleaned up successfully") {
 				t.Errorf("%v: %s", err, errs)
 			}
-			if left := redirectlab.Shell(t, h, "", "iptables-"+flavour+"-save; ip6tables-"+flavour+"-save"); strings.Contains(left, "KUMA") {
+			if left := redirectlab.Shell(t, h, "", tc.rules); strings.Contains(left, "KUMA") {
 				t.Errorf("left:\n%s", left)
 			}
 		})
@@ -187,7 +191,7 @@ func TestPrivileges(t *testing.T) {
 				t.Errorf("%s: %v, %q", words, err, errs)
 			}
 		}
-		if left := redirectlab.Shell(t, h, "", "iptables-save; ip6tables-save"); strings.Contains(left, "KUMA") {
+		if left := redirectlab.Shell(t, h, "", "nft list ruleset"); strings.Contains(left, "KUMA") {
 			t.Errorf("left:\n%s", left)
 		}
 	})

@@ -4,6 +4,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -46,9 +47,12 @@ func TestStatusCommand(t *testing.T) {
 	expect("transparent-proxy status", exitAbsent, "absent: nothing is redirected")
 	expect("transparent-proxy status --repair", exitUnknown, "Error: repair redirection: nothing is installed here: run 'kumactl install transparent-proxy'")
 	expect(installFlags, exitOK, "set up successfully")
-	expect("transparent-proxy status", exitOK, "in sync", "backend: iptables-nft", "installed: 20")
-	hostShell(t, h, "iptables-nft -t nat -D KUMA_MESH_INBOUND 1")
-	expect("transparent-proxy status", exitDrift, "drift: 1 difference\n", "IPv4 (iptables-nft) nat KUMA_MESH_INBOUND exclude.port.22: the rule is missing")
+	expect("transparent-proxy status", exitOK, "in sync", "backend: nftables", "installed: 20")
+	// Flags compare with another configuration, and change nothing.
+	expect("transparent-proxy status --kuma-dp-user 65534 --redirect-all-dns-traffic", exitDrift, "drift: 2 differences\n",
+		"the table was made for another plan", "nftables nat KUMA_MESH_INBOUND handle ", "the rule is not in the plan")
+	hostShell(t, h, `nft delete rule inet kuma_mesh KUMA_MESH_INBOUND handle $(nft -a list chain inet kuma_mesh KUMA_MESH_INBOUND | sed -n 's/.*"exclude.port.22" # handle //p')`)
+	expect("transparent-proxy status", exitDrift, "drift: 1 difference\n", "nftables nat KUMA_MESH_INBOUND exclude.port.22: the rule is missing")
 	var got struct {
 		State, Backend string
 		Differences    []struct{ Backend, Table, Chain, Rule, Problem string }
@@ -56,16 +60,14 @@ func TestStatusCommand(t *testing.T) {
 	if err := json.Unmarshal([]byte(expect("transparent-proxy status -o json", exitDrift)), &got); err != nil {
 		t.Fatal(err)
 	}
-	if got.State != "drift" || got.Backend != "iptables-nft" || len(got.Differences) != 1 || got.Differences[0].Rule != "exclude.port.22" {
+	if got.State != "drift" || got.Backend != "nftables" || len(got.Differences) != 1 || got.Differences[0].Rule != "exclude.port.22" {
 		t.Errorf("got %+v", got)
 	}
-	// Flags compare with another configuration, and change nothing.
-	expect("transparent-proxy status --kuma-dp-user 65534 --redirect-all-dns-traffic", exitDrift, "drift: 1 difference\n", "--dport 22 -j RETURN: the rule is not in the plan")
 	expect("transparent-proxy status --repair", exitOK, "exclude.port.22: the rule is missing", "repaired")
 	expect("transparent-proxy status", exitOK, "in sync")
 	expect("transparent-proxy status --repair --kuma-dp-user 65534 --keep-ssh=false", exitOK)
 	expect("transparent-proxy status", exitOK, "in sync")
-	if out := rulesOf(t, h); strings.Contains(out, "--dport 53") {
+	if out := rulesOf(t, h); strings.Contains(out, "dport 53") {
 		t.Errorf("repair with flags does not follow them:\n%s", out)
 	}
 	for line, want := range map[string]string{
@@ -87,13 +89,13 @@ func TestStatusCommand(t *testing.T) {
 
 func TestBackendFlag(t *testing.T) {
 	h := proxyHost(t, "kctl-backend")
-	for _, backend := range []string{"iptables-legacy", "iptables-nft", "iptables", "auto"} {
+	for _, tc := range []struct{ backend, want string }{
+		{"auto", "nftables"}, {"iptables-legacy", ""}, {"iptables", "iptables-legacy"}, {"iptables-nft", ""}, {"iptables", "iptables-nft"},
+		{"auto", "iptables-nft"}, {"nftables", ""}, {"auto", "nftables"},
+	} {
+		backend, want := tc.backend, cmp.Or(tc.want, tc.backend)
 		if code, _, errs := kumactlOn(t, h, installFlags+" --backend "+backend); code != exitOK {
 			t.Fatalf("%s: %s", backend, errs)
-		}
-		want := map[string]string{"iptables-legacy": "iptables-legacy"}[backend]
-		if want == "" {
-			want = "iptables-nft" // kept
 		}
 		if _, out, _ := kumactlOn(t, h, "transparent-proxy status"); !strings.Contains(out, "in sync") || !strings.Contains(out, "backend: "+want) {
 			t.Errorf("%s: %s", backend, out)

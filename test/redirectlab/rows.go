@@ -7,9 +7,11 @@ import (
 	"testing"
 
 	"github.com/kuma-dp/kuma-dp/internal/netlab"
+	tp "github.com/kuma-dp/kuma-dp/transparentproxy"
 )
 
 // Row is a probe: what answers when nothing is redirected, and what with DNS of resolv.conf, and of all servers, redirected.
+// Without DNS, queries are connections like others, or none.
 type Row struct {
 	Name      string
 	remote    bool // from the remote host
@@ -56,6 +58,42 @@ func Rows(mesh, remote *netlab.Host) []Row {
 		{Name: "app udp to another port", uid: AppUID, proto: "udp", to: "10.255.0.53:54", direct: "real other", servers: "real other"},
 		{Name: "excluded uid query", uid: FreeUID, proto: "udp", to: "10.255.0.53:53", direct: "real dns", servers: "real dns"},
 		{Name: "excluded address query", uid: AppUID, proto: "udp", to: "10.255.1.53:53", direct: "real dns", servers: "real dns"},
+	}
+}
+
+// Direct is what answers a row when nothing is redirected.
+func Direct(r Row) string { return r.direct }
+
+// Redirected is what answers a row on a host where c is installed.
+func Redirected(c tp.Config) func(Row) string {
+	return func(r Row) string {
+		to := netip.MustParseAddrPort(r.to)
+		switch {
+		case to.Addr().Is6() && c.IPFamilyMode == tp.IPv4Only:
+			return r.direct
+		case c.DNS.CaptureAll && r.alls != "":
+			return r.alls
+		case c.DNS.On() || to.Port() != 53 || r.uid != AppUID:
+			return r.servers
+		case r.proto == "tcp":
+			return "OUT " + r.to
+		default:
+			return r.direct
+		}
+	}
+}
+
+// TryRows makes every probe.
+func TryRows(t testing.TB, mesh, remote *netlab.Host, want func(Row) string) {
+	t.Helper()
+	for _, r := range Rows(mesh, remote) {
+		h := mesh
+		if r.remote {
+			h = remote
+		}
+		if got := Probe(t.Context(), h, r.uid, r.proto, r.to, r.from); got != want(r) {
+			t.Errorf("%s: got %q, want %q", r.Name, got, want(r))
+		}
 	}
 }
 

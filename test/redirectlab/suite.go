@@ -3,10 +3,12 @@
 package redirectlab
 
 import (
+	"fmt"
 	"net/netip"
 	"sync"
 	"testing"
 
+	"github.com/kuma-dp/kuma-dp/internal/netlab"
 	tp "github.com/kuma-dp/kuma-dp/transparentproxy"
 )
 
@@ -18,41 +20,10 @@ func TestBackend(t *testing.T, prefix string, newBackend func(t testing.TB) Back
 	t.Run("nothing escapes during reapply", func(t *testing.T) { testReapply(t, prefix+"-again", newBackend) })
 }
 
-// testPackets tries the table of contract transparentproxy.md §3 before, during and after.
 func testPackets(t *testing.T, prefix string, newBackend func(t testing.TB) Backend) {
-	hosts := NewHosts(t, prefix, "mesh", "remote")
-	mesh, remote := hosts[0], hosts[1]
-	StartServers(t, mesh, remote)
 	b := newBackend(t)
-	try := func(name string, want func(Row) string) {
-		t.Run(name, func(t *testing.T) {
-			for _, r := range Rows(mesh, remote) {
-				h := mesh
-				if r.remote {
-					h = remote
-				}
-				if got := Probe(t.Context(), h, r.uid, r.proto, r.to, r.from); got != want(r) {
-					t.Errorf("%s: got %q, want %q", r.Name, got, want(r))
-				}
-			}
-		})
-	}
-	direct := func(r Row) string { return r.direct }
-	try("before", direct)
-	for _, tc := range []struct {
-		name string
-		set  func(*tp.Config)
-		want func(Row) string
-	}{
-		{"servers", func(c *tp.Config) { c.DNS.Enabled = true }, func(r Row) string { return r.servers }},
-		{"all", func(c *tp.Config) { c.DNS.CaptureAll = true }, func(r Row) string {
-			if r.alls != "" {
-				return r.alls
-			}
-			return r.servers
-		}},
-	} {
-		plan := NewPlan(t, func(c *tp.Config) { Exclude(t, c); tc.set(c) })
+	TestPackets(t, prefix, func(t testing.TB, mesh *netlab.Host, c tp.Config) {
+		plan := NewPlan(t, func(to *tp.Config) { *to = c })
 		Apply(t, mesh, b, plan)
 		if d := Check(t, mesh, b, plan); len(d) > 0 {
 			t.Errorf("after apply: %v", d)
@@ -62,10 +33,29 @@ func testPackets(t *testing.T, prefix string, newBackend func(t testing.TB) Back
 		if after := Snapshot(t, mesh); after != before {
 			t.Error("applying again changed something")
 		}
-		try(tc.name, tc.want)
+	}, func(t testing.TB, mesh *netlab.Host) { Remove(t, mesh, b) })
+}
+
+// TestPackets tries the table of contract transparentproxy.md §3 before, with each family mode and each way to redirect DNS,
+// one after the other, and after. A host is that of Facts.
+func TestPackets(t *testing.T, prefix string, install func(t testing.TB, mesh *netlab.Host, c tp.Config), remove func(t testing.TB, mesh *netlab.Host)) {
+	hosts := NewHosts(t, prefix, "mesh", "remote")
+	mesh, remote := hosts[0], hosts[1]
+	StartServers(t, mesh, remote)
+	t.Run("before", func(t *testing.T) { TryRows(t, mesh, remote, Direct) })
+	for _, mode := range []tp.FamilyMode{tp.DualStack, tp.IPv4Only} {
+		for name, dns := range map[string]tp.DNS{"none": {}, "servers": {Enabled: true}, "all": {CaptureAll: true}} {
+			t.Run(fmt.Sprintf("%v, DNS %s", mode, name), func(t *testing.T) {
+				c := tp.DefaultConfig()
+				Exclude(t, &c)
+				c.IPFamilyMode, c.DNS.Enabled, c.DNS.CaptureAll = mode, dns.Enabled, dns.CaptureAll
+				install(t, mesh, c)
+				TryRows(t, mesh, remote, Redirected(c))
+			})
+		}
 	}
-	Remove(t, mesh, b)
-	try("after", direct)
+	remove(t, mesh)
+	t.Run("after", func(t *testing.T) { TryRows(t, mesh, remote, Direct) })
 }
 
 // testSharedSourcePort has an application and the agent send from the same port to the same server in turn: without zones

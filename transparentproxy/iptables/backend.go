@@ -180,6 +180,9 @@ func (b *Backend) choose(s survey) Flavour {
 
 // Facts adds to host what only iptables can see. It changes nothing.
 func (b *Backend) Facts(ctx context.Context, host *tp.Host) error {
+	if b.cfg.Flavour == NFT { // the kernel says it without a process
+		return b.factsOfNFT(host)
+	}
 	s, err := b.read(ctx)
 	if err != nil {
 		return err
@@ -194,6 +197,17 @@ func (b *Backend) Facts(ctx context.Context, host *tp.Host) error {
 		} else {
 			host.Docker6 = rs.hasDocker()
 		}
+	}
+	return nil
+}
+
+func (b *Backend) factsOfNFT(host *tp.Host) error {
+	for family, docker := range map[tp.Family]*bool{tp.IPv4: &host.Docker4, tp.IPv6: &host.Docker6} {
+		there, err := nftObjects(family)
+		if err != nil {
+			return err
+		}
+		*docker = there[netns.Created{Family: family, Table: tp.TableNAT, Chain: tp.ChainDocker}]
 	}
 	return nil
 }

@@ -9,14 +9,11 @@ import (
 )
 
 // Others says how much of others the IPv4 rules hold: 0 nothing, 1 rules, 2 Docker's redirection of DNS (contract
-// transparentproxy.md §1.3), 3 executables that were given. It changes nothing.
+// transparentproxy.md §1.3). It changes nothing.
 func (b *Backend) Others(ctx context.Context) (int, error) {
 	s, err := b.read(ctx)
 	if err != nil {
 		return 0, err
-	}
-	if b.given {
-		return 3, nil
 	}
 	most := 0
 	for t, rs := range s {
@@ -30,3 +27,6 @@ func (b *Backend) Others(ctx context.Context) (int, error) {
 	}
 	return most, nil
 }
+
+// Given reports whether the configuration names the executables of the backend's only flavour.
+func (b *Backend) Given() bool { return b.given }

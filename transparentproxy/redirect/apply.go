@@ -54,10 +54,7 @@ func (m *Manager) begin(ctx context.Context, cfg tp.Config) (*transition, error)
 	if t.there, err = m.survey(ctx); err != nil {
 		return nil, err
 	}
-	if t.chosen, err = m.choose(ctx, t.there, t.before); err != nil {
-		return nil, err
-	}
-	t.Planned, err = m.plan(ctx, cfg, t.chosen, t.before, true)
+	t.chosen, t.Planned, err = m.pick(ctx, cfg, t.there, t.before, true)
 	return t, err
 }
 
@@ -107,7 +104,7 @@ func (m *Manager) install(ctx context.Context, t *transition) (err error) {
 		}
 	}
 	if len(others) > 0 { // only these can fail after the chosen one has succeeded
-		back, err := m.saved(ctx, t.chosen, t.there, t.before)
+		back, err := saved(ctx, t.chosen.Backend)
 		if err != nil {
 			return err
 		}
@@ -117,7 +114,7 @@ func (m *Manager) install(ctx context.Context, t *transition) (err error) {
 		return err
 	}
 	for _, c := range others {
-		back, err := m.saved(ctx, c, t.there, t.before)
+		back, err := saved(ctx, c.Backend)
 		if err != nil {
 			return err
 		}
@@ -139,53 +136,12 @@ func (m *Manager) install(ctx context.Context, t *transition) (err error) {
 }
 
 // saved returns a function that makes a backend as it is now.
-func (m *Manager) saved(ctx context.Context, c Candidate, s survey, rec *record) (func(context.Context) error, error) {
-	keep, err := m.save(ctx, c, s, rec)
+func saved(ctx context.Context, b Backend) (func(context.Context) error, error) {
+	data, err := b.Save(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return func(ctx context.Context) error { return m.restore(ctx, c, keep) }, nil
-}
-
-// kept is how a backend is made again as it was: by what it saved, by a plan, or by removing.
-type kept struct {
-	Data []byte `json:",omitempty"`
-	// ByPlan is the record of the installation, for a backend that cannot save.
-	ByPlan *record `json:",omitempty"`
-}
-
-// errNotRecorded is of a backend that cannot save and whose plan nobody knows.
-var errNotRecorded = errors.New("what is installed was not recorded, so that it could not be put back")
-
-func (m *Manager) save(ctx context.Context, c Candidate, s survey, rec *record) (kept, error) {
-	if b, ok := c.Backend.(saver); ok {
-		data, err := b.Save(ctx)
-		return kept{Data: data}, err
-	}
-	switch {
-	case len(s[c.Name].there) == 0:
-		return kept{}, nil
-	case rec != nil && rec.Backend == c.Name:
-		return kept{ByPlan: rec}, nil
-	default:
-		return kept{}, fmt.Errorf("save %s: %w; install or uninstall once without this", c.Name, errNotRecorded)
-	}
-}
-
-func (m *Manager) restore(ctx context.Context, c Candidate, k kept) error {
-	switch b, ok := c.Backend.(saver); {
-	case ok && k.Data != nil:
-		return b.Restore(ctx, k.Data)
-	case k.ByPlan != nil:
-		plan, err := k.ByPlan.planned()
-		if err != nil {
-			return err
-		}
-		return c.Backend.Apply(ctx, plan)
-	default:
-		_, err := c.Backend.Remove(ctx)
-		return err
-	}
+	return func(ctx context.Context) error { return b.Restore(ctx, data) }, nil
 }
 
 // Remove takes out everything of ours and of Kuma's, from every backend, and what was added for it. It needs neither a

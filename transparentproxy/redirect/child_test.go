@@ -48,7 +48,7 @@ func runChild(what, backend, dir, point string) error {
 	all := candidates.All(ctx, candidates.Config{Log: log, Path: os.Getenv("PATH"), StateDir: dir, Wait: candidates.DefaultWait})
 	k := &killer{at: at}
 	for i := range all {
-		all[i].Backend = deadly{all[i].Backend.(full), k}
+		all[i].Backend = deadly{all[i].Backend, k}
 	}
 	m, err := redirect.New(redirect.Config{Candidates: all, Backend: backend, StateDir: dir, Log: log})
 	if err != nil {
@@ -72,28 +72,20 @@ func (k *killer) point() {
 	}
 }
 
-// full is all that our backends can do.
-type full interface {
-	redirect.Backend
-	Save(ctx context.Context) ([]byte, error)
-	Restore(ctx context.Context, data []byte) error
-	Others(ctx context.Context) (int, error)
-}
-
 // deadly is a backend with a point before and after every change.
 type deadly struct {
-	full
+	redirect.Backend
 	k *killer
 }
 
 func (d deadly) Apply(ctx context.Context, p *tp.Plan) error {
 	d.k.point()
 	defer d.k.point()
-	return d.full.Apply(ctx, p)
+	return d.Backend.Apply(ctx, p)
 }
 
 func (d deadly) Remove(ctx context.Context) (bool, error) {
 	d.k.point()
 	defer d.k.point()
-	return d.full.Remove(ctx)
+	return d.Backend.Remove(ctx)
 }

@@ -18,8 +18,8 @@ type pending struct {
 	ID     string // of the installation
 	Until  time.Time
 	Before *record
-	// Kept is by backend.
-	Kept map[string]kept
+	// Kept is what each backend saved.
+	Kept map[string][]byte
 	// Had names the backends that redirected before.
 	Had []string
 }
@@ -88,12 +88,12 @@ func (m *Manager) ApplyUnconfirmed(ctx context.Context, cfg tp.Config, timeout t
 	if err != nil {
 		return fail(err)
 	}
-	p := &pending{ID: t.id, Until: time.Now().Add(timeout), Before: t.before, Kept: map[string]kept{}}
+	p := &pending{ID: t.id, Until: time.Now().Add(timeout), Before: t.before, Kept: map[string][]byte{}}
 	for _, c := range m.cfg.Candidates {
 		if t.there[c.Name].err != nil {
 			continue
 		}
-		if p.Kept[c.Name], err = m.save(ctx, c, t.there, t.before); err != nil {
+		if p.Kept[c.Name], err = c.Backend.Save(ctx); err != nil {
 			return fail(err)
 		}
 		if len(t.there[c.Name].there) > 0 {
@@ -154,11 +154,11 @@ func (m *Manager) takeBack(ctx context.Context, p *pending) error {
 	})
 	var errs []error
 	for _, c := range order {
-		k, known := p.Kept[c.Name]
+		data, known := p.Kept[c.Name]
 		if !known || c.Backend == nil {
 			continue
 		}
-		if err := m.restore(ctx, c, k); err != nil {
+		if err := c.Backend.Restore(ctx, data); err != nil {
 			errs = append(errs, fmt.Errorf("%s: %w", c.Name, err))
 		}
 	}

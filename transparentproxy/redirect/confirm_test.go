@@ -49,19 +49,33 @@ func TestNotConfirmedIsTakenBack(t *testing.T) {
 		before        func(*testing.T, *lab)
 		want          redirect.State
 	}{
-		{"nothing before", "iptables-nft", func(*testing.T, *lab) {}, redirect.Absent},
+		{"nothing before", "nftables", func(*testing.T, *lab) {}, redirect.Absent},
+		{"nothing before, nft", "iptables-nft", func(*testing.T, *lab) {}, redirect.Absent},
 		{"nothing before, legacy", "iptables-legacy", func(*testing.T, *lab) {}, redirect.Absent},
-		{"another configuration", "iptables-nft", func(t *testing.T, l *lab) {
+		{"another configuration", "nftables", func(t *testing.T, l *lab) {
 			l.apply(t, l.m, config(func(c *tp.Config) { c.Inbound.Port = 25006 }))
+		}, redirect.InSync},
+		{"iptables", "nftables", func(t *testing.T, l *lab) {
+			l.apply(t, l.manager(t, "iptables-nft", nil), config(func(c *tp.Config) { c.Inbound.Port = 25006 }))
+		}, redirect.InSync},
+		{"nftables", "iptables-legacy", func(t *testing.T, l *lab) {
+			l.apply(t, l.m, config(func(c *tp.Config) { c.Inbound.Port = 25006 }))
+		}, redirect.InSync},
+		{"another configuration of iptables", "iptables-nft", func(t *testing.T, l *lab) {
+			l.apply(t, l.manager(t, "iptables-nft", nil), config(func(c *tp.Config) { c.Inbound.Port = 25006 }))
 		}, redirect.InSync},
 		{"another backend", "iptables-legacy", func(t *testing.T, l *lab) {
 			l.apply(t, l.manager(t, "iptables-nft", nil), config(func(c *tp.Config) { c.Inbound.Port = 25006 }))
 		}, redirect.InSync},
-		{"changed by hand", "iptables-nft", func(t *testing.T, l *lab) {
+		{"changed by hand", "nftables", func(t *testing.T, l *lab) {
 			l.apply(t, l.m, config(nil))
+			l.shell(t, "nft insert rule inet kuma_mesh KUMA_MESH_INBOUND tcp dport '{ 1-3, 7 }' counter return")
+		}, redirect.Drift},
+		{"iptables changed by hand", "iptables-nft", func(t *testing.T, l *lab) {
+			l.apply(t, l.manager(t, "iptables-nft", nil), config(nil))
 			l.shell(t, "ip6tables-nft -t nat -D KUMA_MESH_OUTBOUND 2")
 		}, redirect.Drift},
-		{"Kuma's, in both flavours", "iptables-nft", func(t *testing.T, l *lab) {
+		{"Kuma's, in both flavours", "nftables", func(t *testing.T, l *lab) {
 			kumasRules(t, l.Host, "nft")
 			kumasRules(t, l.Host, "legacy")
 		}, ""},

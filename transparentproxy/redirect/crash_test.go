@@ -49,11 +49,20 @@ func deadlyTools(t *testing.T) string {
 // TestKilledAtEveryStep kills an installation and a removal before and after each of their steps. Then either a removal or an
 // installation and a removal make the host as it was, with rules of others in place all the time.
 func TestKilledAtEveryStep(t *testing.T) {
-	for _, tc := range []struct{ name, first, what, backend string }{
-		{"install", "", "install", "iptables-nft"},
-		{"switch to legacy", "iptables-nft", "install", "iptables-legacy"},
-		{"switch to nft", "iptables-legacy", "install", "iptables-nft"},
-		{"remove", "iptables-nft", "remove", "auto"},
+	for _, tc := range []struct {
+		name, first, what, backend string
+		steps                      int // at least
+	}{
+		{"install", "", "install", "nftables", 2},
+		{"install with iptables", "", "install", "iptables-nft", 6},
+		{"install again", "nftables", "install", "nftables", 2},
+		{"switch from iptables", "iptables-nft", "install", "nftables", 6},
+		{"switch from legacy", "iptables-legacy", "install", "nftables", 6},
+		{"switch to legacy", "nftables", "install", "iptables-legacy", 6},
+		{"switch from nft to legacy", "iptables-nft", "install", "iptables-legacy", 8},
+		{"switch from legacy to nft", "iptables-legacy", "install", "iptables-nft", 8},
+		{"remove", "nftables", "remove", "auto", 2},
+		{"remove iptables", "iptables-nft", "remove", "auto", 6},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			l := newLab(t, "rd-kill", redirect.Auto)
@@ -67,7 +76,8 @@ func TestKilledAtEveryStep(t *testing.T) {
 						l.apply(t, l.manager(t, tc.first, nil), config(func(c *tp.Config) { c.Inbound.Port = 25006 }))
 					}
 					killed := l.kill(t, tools, tc.what, tc.backend, where, n)
-					if rules := l.shell(t, "iptables-nft-save; iptables-legacy-save"); tc.first != "" && tc.what == "install" && !strings.Contains(rules, "--to-ports 15001") {
+					if rules := l.shell(t, "iptables-nft-save; iptables-legacy-save; nft list ruleset"); tc.first != "" && tc.what == "install" &&
+						!strings.Contains(rules, "--to-ports 15001") && !strings.Contains(rules, "redirect to :15001") {
 						t.Errorf("killed %s step %d: nothing is redirected", where, n)
 					}
 					if n%2 == 0 {
@@ -85,8 +95,8 @@ func TestKilledAtEveryStep(t *testing.T) {
 					kills++
 				}
 			}
-			if kills < 6 {
-				t.Errorf("only %d kills", kills)
+			if kills < tc.steps {
+				t.Errorf("only %d kills, want %d", kills, tc.steps)
 			}
 			t.Logf("%d kills", kills)
 		})

@@ -20,8 +20,8 @@ import (
 // event is a reason to compare. by is the process that changed rules, when the kernel says it, and generation the number of
 // the change.
 type event struct {
-	what, by        string
-	generation, pid uint32
+	what, by   string
+	generation uint32
 }
 
 // events tells what may make the kernel differ from the plan: changed nftables rules, those of iptables-nft among them; IPv6
@@ -138,6 +138,7 @@ func generationEvent(b []byte) event {
 		return ev
 	}
 	var name string
+	var thread uint32
 	for _, a := range attrs {
 		number := uint32(0)
 		if len(a.Value) >= 4 {
@@ -147,13 +148,13 @@ func generationEvent(b []byte) event {
 		case unix.NFTA_GEN_ID:
 			ev.generation = number
 		case unix.NFTA_GEN_PROC_PID:
-			ev.pid = number
+			thread = number
 		case unix.NFTA_GEN_PROC_NAME:
 			name = nl.BytesToString(a.Value)
 		}
 	}
 	if name != "" {
-		ev.by = fmt.Sprintf("%s (process %d)", name, ev.pid)
+		ev.by = fmt.Sprintf("%s (process %d)", name, thread)
 	}
 	return ev
 }

@@ -124,8 +124,8 @@ func (l *lab) shell(t testing.TB, script string) string {
 // gone fails the test when anything of ours is left: rules, addresses or state.
 func (l *lab) gone(t testing.TB) {
 	t.Helper()
-	out := l.shell(t, "for c in iptables ip6tables; do $c-nft-save; $c-legacy-save; done 2>/dev/null; ip -6 addr show dev lo")
-	if strings.Contains(out, "\n:KUMA_MESH_") || strings.Contains(out, "::6/128") {
+	out := l.shell(t, "for c in iptables ip6tables; do $c-nft-save; $c-legacy-save; done 2>/dev/null; nft list tables; ip -6 addr show dev lo")
+	if strings.Contains(out, "\n:KUMA_MESH_") || strings.Contains(out, "kuma_mesh\n") || strings.Contains(out, "::6/128") {
 		t.Errorf("left:\n%s", out)
 	}
 	if left, err := os.ReadDir(l.dir); err == nil {

@@ -3,20 +3,33 @@
 package redirect_test
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"os"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 
 	"github.com/kuma-dp/kuma-dp/test/redirectlab"
 	tp "github.com/kuma-dp/kuma-dp/transparentproxy"
+	"github.com/kuma-dp/kuma-dp/transparentproxy/candidates"
+	"github.com/kuma-dp/kuma-dp/transparentproxy/iptables"
 	"github.com/kuma-dp/kuma-dp/transparentproxy/redirect"
 )
 
 // everyBackend are the names of all backends that can be forced.
-var everyBackend = []string{"iptables-nft", "iptables-legacy"}
+var everyBackend = []string{"nftables", "iptables-nft", "iptables-legacy"}
+
+// drop is a script that takes the rules out of a chain of ours in both families.
+func drop(backend, chain string) string {
+	if backend == "nftables" {
+		return "nft flush chain inet kuma_mesh " + chain
+	}
+	return fmt.Sprintf("%s -t nat -F %s; %s -t nat -F %[2]s", backend, chain, strings.Replace(backend, "iptables", "ip6tables", 1))
+}
 
 func TestInstallStatusRepairRemove(t *testing.T) {
 	for _, backend := range everyBackend {
@@ -35,8 +48,7 @@ func TestInstallStatusRepairRemove(t *testing.T) {
 				}
 				l.wants(t, redirect.InSync)
 			}
-			tool := strings.Replace(backend, "iptables", "ip6tables", 1)
-			l.shell(t, tool+" -t nat -F KUMA_MESH_INBOUND; ip addr del ::6/128 dev lo")
+			l.shell(t, drop(backend, "KUMA_MESH_INBOUND")+"; ip addr del ::6/128 dev lo")
 			// Another process, which knows only what was recorded.
 			other := l.manager(t, redirect.Auto, nil)
 			st := l.status(t, other)
@@ -76,12 +88,14 @@ func TestInstallStatusRepairRemove(t *testing.T) {
 func TestChoice(t *testing.T) {
 	const legacyRule, nftRule = "iptables-legacy -A INPUT -p icmp -j ACCEPT;", "iptables-nft -A INPUT -p icmp -j ACCEPT;"
 	for _, tc := range []struct{ name, setup, ask, want string }{
-		{"nothing there", "true", redirect.Auto, "iptables-nft"},
-		{"legacy in use", legacyRule, redirect.Auto, "iptables-legacy"},
-		{"both in use", legacyRule + nftRule, redirect.IPTables, "iptables-nft"},
-		{"docker in legacy", "iptables-legacy -t nat -N DOCKER_OUTPUT;" + nftRule, redirect.Auto, "iptables-legacy"},
-		{"docker in both", "iptables-legacy -t nat -N DOCKER_OUTPUT; iptables-nft -t nat -N DOCKER_OUTPUT", redirect.Auto, "iptables-nft"},
-		{"told", nftRule, "iptables-legacy", "iptables-legacy"},
+		{"nothing there", "true", redirect.Auto, "nftables"},
+		{"both in use", legacyRule + nftRule, redirect.Auto, "nftables"},
+		{"told iptables", "true", redirect.IPTables, "iptables-nft"},
+		{"told iptables, legacy in use", legacyRule, redirect.IPTables, "iptables-legacy"},
+		{"told iptables, both in use", legacyRule + nftRule, redirect.IPTables, "iptables-nft"},
+		{"told iptables, docker in legacy", "iptables-legacy -t nat -N DOCKER_OUTPUT;" + nftRule, redirect.IPTables, "iptables-legacy"},
+		{"told iptables, docker in both", "iptables-legacy -t nat -N DOCKER_OUTPUT; iptables-nft -t nat -N DOCKER_OUTPUT", redirect.IPTables, "iptables-nft"},
+		{"told which", nftRule, "iptables-legacy", "iptables-legacy"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			l := newLab(t, "rd-choose", tc.ask)
@@ -100,6 +114,92 @@ func TestChoice(t *testing.T) {
 	}
 }
 
+// TestToldIPTables has an installation in one flavour while the host's own rules are in the other.
+func TestToldIPTables(t *testing.T) {
+	for _, tc := range []struct{ first, others, between, want string }{
+		{"iptables-legacy", "iptables-nft", "true", "iptables-legacy"}, // changed in place
+		{"iptables-nft", "iptables-legacy", "true", "iptables-nft"},
+		{"iptables-legacy", "iptables-nft", "iptables-legacy-save | grep -v KUMA | iptables-legacy-restore; ip6tables-legacy-save | grep -v KUMA | ip6tables-legacy-restore", "iptables-nft"}, // not in place
+		{"nftables", "iptables-legacy", "true", "iptables-legacy"},
+	} {
+		t.Run(tc.first+" to "+tc.want, func(t *testing.T) {
+			l := newLab(t, "rd-told", tc.first)
+			l.apply(t, l.m, config(nil))
+			l.shell(t, tc.between+"; "+tc.others+" -A INPUT -p icmp -j ACCEPT")
+			l.m = l.manager(t, redirect.IPTables, nil)
+			if p := l.apply(t, l.m, config(func(c *tp.Config) { c.Inbound.Port = 25006 })); p.Backend != tc.want {
+				t.Errorf("chose %s, want %s", p.Backend, tc.want)
+			}
+			l.wants(t, redirect.InSync)
+			l.remove(t, l.m)
+			l.gone(t)
+		})
+	}
+}
+
+// TestExecutablesGoBeforeWhatIsInUse names executables of one flavour while an installation is in the other.
+func TestExecutablesGoBeforeWhatIsInUse(t *testing.T) {
+	l := newLab(t, "rd-given", "iptables-nft")
+	l.apply(t, l.m, config(nil))
+	given := candidates.Config{StateDir: l.dir, Wait: candidates.DefaultWait, Executables: map[tp.Family]iptables.Executables{}}
+	for family, name := range map[tp.Family]string{tp.IPv4: "/usr/sbin/iptables-legacy", tp.IPv6: "/usr/sbin/ip6tables-legacy"} {
+		given.Executables[family] = iptables.Executables{IPTables: name, Save: name + "-save", Restore: name + "-restore"}
+	}
+	m := l.newManager(t, redirect.Config{Candidates: candidates.All(t.Context(), given), Backend: redirect.IPTables})
+	if p := l.apply(t, m, config(nil)); p.Backend != "iptables-legacy" {
+		t.Errorf("chose %s", p.Backend)
+	}
+	l.remove(t, m)
+	l.gone(t)
+}
+
+// TestDockerCounts has Docker redirect DNS, in either flavour: with its changed ports zones would keep answers away.
+func TestDockerCounts(t *testing.T) {
+	for _, tool := range []string{"iptables-nft", "iptables-legacy"} {
+		t.Run(tool, func(t *testing.T) {
+			l := newLab(t, "rd-docker", redirect.Auto)
+			l.shell(t, tool+" -t nat -N DOCKER_OUTPUT")
+			p := l.apply(t, l.m, config(func(c *tp.Config) { c.DNS.CaptureAll = true }))
+			if p.Backend != "nftables" || len(p.Plan.Warnings) != 1 || !strings.Contains(p.Plan.Warnings[0], "inside Docker") {
+				t.Errorf("%s, %q", p.Backend, p.Plan.Warnings)
+			}
+			if rules := l.shell(t, "nft list table inet kuma_mesh"); strings.Contains(rules, "\t\tudp dport 53 ct zone") {
+				t.Errorf("zones of IPv4 are split:\n%s", rules)
+			}
+			l.wants(t, redirect.InSync)
+		})
+	}
+}
+
+// oldKernel is nftables on a kernel that does not have it.
+type oldKernel struct{ redirect.Backend }
+
+func (oldKernel) Facts(context.Context, *tp.Host) error {
+	return fmt.Errorf("the kernel refuses nf_tables: %w", unix.EOPNOTSUPP)
+}
+
+func TestKernelWithoutNFTables(t *testing.T) {
+	l := newLab(t, "rd-old", redirect.Auto)
+	age := func(all []redirect.Candidate) { all[0].Backend = oldKernel{all[0].Backend} }
+	err := l.Do(func() error { _, err := l.manager(t, "nftables", age).Apply(t.Context(), config(nil)); return err })
+	if !errors.Is(err, redirect.ErrNoBackend) || !strings.Contains(err.Error(), "nftables: the kernel refuses nf_tables: operation not supported") {
+		t.Errorf("got %v", err)
+	}
+	log := redirectlab.NewLog(t)
+	all := candidates.All(t.Context(), candidates.Config{StateDir: l.dir, Wait: candidates.DefaultWait})
+	age(all)
+	l.m = l.newManager(t, redirect.Config{Candidates: all, Log: log.Logger})
+	if p := l.apply(t, l.m, config(nil)); p.Backend != "iptables-nft" {
+		t.Errorf("chose %s", p.Backend)
+	}
+	if line := log.Next(t, patience, "backend cannot be used on this kernel"); !strings.Contains(line, "backend=nftables") || !strings.Contains(line, "operation not supported") {
+		t.Error(line)
+	}
+	l.wants(t, redirect.InSync)
+	l.remove(t, l.m)
+	l.gone(t)
+}
+
 func TestUnknownBackend(t *testing.T) {
 	_, err := redirect.New(redirect.Config{Candidates: []redirect.Candidate{{Name: "nftables"}}, Backend: "ebpf"})
 	if err == nil || !strings.Contains(err.Error(), `unknown backend "ebpf": choose one of auto, iptables, nftables`) {
@@ -113,21 +213,21 @@ func TestBackendThatCannotBeHad(t *testing.T) {
 		all[0].Backend, all[0].Err = nil, errors.New("the kernel is too old")
 	}
 	err := l.Do(func() error {
-		_, err := l.manager(t, "iptables-nft", spoil).Apply(t.Context(), config(nil))
+		_, err := l.manager(t, "nftables", spoil).Apply(t.Context(), config(nil))
 		return err
 	})
-	if !errors.Is(err, redirect.ErrNoBackend) || !strings.Contains(err.Error(), "iptables-nft: the kernel is too old") {
+	if !errors.Is(err, redirect.ErrNoBackend) || !strings.Contains(err.Error(), "nftables: the kernel is too old") {
 		t.Errorf("got %v", err)
 	}
 	auto := l.manager(t, redirect.Auto, spoil)
-	if p := l.apply(t, auto, config(nil)); p.Backend != "iptables-legacy" {
+	if p := l.apply(t, auto, config(nil)); p.Backend != "iptables-nft" {
 		t.Errorf("chose %s", p.Backend)
 	}
 	l.remove(t, auto)
 	l.gone(t)
 }
 
-// TestBothFlavoursAreCleaned has Kuma's rules in one flavour and ours in the other, in both orders.
+// TestBothFlavoursAreCleaned has Kuma's rules in both flavours, installs, and has Kuma's come again beside ours.
 func TestBothFlavoursAreCleaned(t *testing.T) {
 	for _, backend := range everyBackend {
 		t.Run(backend, func(t *testing.T) {
@@ -141,11 +241,18 @@ func TestBothFlavoursAreCleaned(t *testing.T) {
 			}
 			l.apply(t, l.m, config(nil))
 			l.wants(t, redirect.InSync)
-			saved := l.shell(t, "for f in nft legacy; do iptables-$f-save; ip6tables-$f-save; done 2>/dev/null | grep -c ':KUMA_MESH_INBOUND '")
-			if strings.TrimSpace(saved) != "2" {
-				t.Errorf("%s chains, want one of each family", saved)
+			saved := l.shell(t, "for f in nft legacy; do iptables-$f-save; ip6tables-$f-save; done 2>/dev/null | grep -c ':KUMA_MESH_INBOUND ' || true")
+			chains, other := "2", "legacy"
+			switch backend {
+			case "nftables":
+				chains = "0"
+			case "iptables-legacy":
+				other = "nft"
 			}
-			kumasRules(t, l.Host, map[string]string{"iptables-nft": "legacy", "iptables-legacy": "nft"}[backend])
+			if strings.TrimSpace(saved) != chains {
+				t.Errorf("%s chains of iptables, want %s", saved, chains)
+			}
+			kumasRules(t, l.Host, other)
 			l.wants(t, redirect.Drift)
 			l.remove(t, l.m)
 			l.wants(t, redirect.Absent)
@@ -155,15 +262,14 @@ func TestBothFlavoursAreCleaned(t *testing.T) {
 
 // TestFailureOfCleaningLeavesEverything has somebody use our chain in the other flavour, so that it cannot be deleted.
 func TestFailureOfCleaningLeavesEverything(t *testing.T) {
-	for _, tc := range []struct{ from, to, tool string }{
-		{"iptables-nft", "iptables-legacy", "iptables-nft"},
-		{"iptables-legacy", "iptables-nft", "iptables-legacy"},
+	for _, tc := range []struct{ from, to string }{
+		{"iptables-nft", "iptables-legacy"}, {"iptables-legacy", "iptables-nft"}, {"iptables-nft", "nftables"}, {"iptables-legacy", "nftables"},
 	} {
 		t.Run(tc.from+" to "+tc.to, func(t *testing.T) {
 			l := newLab(t, "rd-stuck", tc.from)
 			foreign(t, l.Host)
 			l.apply(t, l.m, config(func(c *tp.Config) { c.DNS.CaptureAll = true }))
-			l.shell(t, tc.tool+" -t nat -N MINE; "+tc.tool+" -t nat -A MINE -p tcp -j KUMA_MESH_OUTBOUND")
+			l.shell(t, tc.from+" -t nat -N MINE; "+tc.from+" -t nat -A MINE -p tcp -j KUMA_MESH_OUTBOUND")
 			before := l.snapshot(t)
 			err := l.Do(func() error { _, err := l.manager(t, tc.to, nil).Apply(t.Context(), config(nil)); return err })
 			if err == nil || !strings.Contains(err.Error(), "remove it first: -A MINE -p tcp -j KUMA_MESH_OUTBOUND") {
@@ -206,7 +312,7 @@ func TestRemovalWithoutAnything(t *testing.T) {
 				t.Fatal(err)
 			}
 			l.shell(t, "ip addr del ::6/128 dev lo") // nobody knows whose it is
-			l.remove(t, l.manager(t, everyBackend[0], nil))
+			l.remove(t, l.manager(t, "iptables-legacy", nil))
 			l.gone(t)
 		})
 	}

@@ -26,16 +26,12 @@ func (m *Manager) Plan(ctx context.Context, cfg tp.Config) (*Planned, error) {
 	if err != nil {
 		return nil, err
 	}
-	rec := m.read()
-	c, err := m.choose(ctx, s, rec)
-	if err != nil {
-		return nil, err
-	}
-	return m.plan(ctx, cfg, c, rec, false)
+	_, p, err := m.pick(ctx, cfg, s, m.read(), false)
+	return p, err
 }
 
 // plan makes the plan for a backend. With probe it finds out about conntrack zones; otherwise they are as recorded, or there.
-func (m *Manager) plan(ctx context.Context, cfg tp.Config, c Candidate, rec *record, probe bool) (*Planned, error) {
+func (m *Manager) plan(ctx context.Context, cfg tp.Config, c Candidate, s survey, rec *record, probe bool) (*Planned, error) {
 	h, err := detect(cfg, rec)
 	if err != nil {
 		return nil, err
@@ -43,14 +39,16 @@ func (m *Manager) plan(ctx context.Context, cfg tp.Config, c Candidate, rec *rec
 	if err := c.Backend.Facts(ctx, &h); err != nil {
 		return nil, err
 	}
-	if cfg.DNS.On() && !cfg.DNS.SkipZoneSplit {
-		p, ok := c.Backend.(prober)
+	if err := m.docker(ctx, c, s, &h); err != nil {
+		return nil, err
+	}
+	if p, ok := c.Backend.(prober); ok && cfg.DNS.On() && !cfg.DNS.SkipZoneSplit {
 		switch {
-		case probe && ok:
+		case probe:
 			if err := p.ProbeZones(ctx, &h); err != nil {
 				return nil, err
 			}
-		case !probe && rec != nil && rec.Backend == c.Name && rec.Config.DNS.On() && !rec.Config.DNS.SkipZoneSplit:
+		case rec != nil && rec.Backend == c.Name && rec.Config.DNS.On() && !rec.Config.DNS.SkipZoneSplit:
 			h.ConntrackZones = rec.Host.ConntrackZones
 		}
 	}
@@ -59,6 +57,25 @@ func (m *Manager) plan(ctx context.Context, cfg tp.Config, c Candidate, rec *rec
 		return nil, err
 	}
 	return &Planned{Backend: c.Name, Plan: plan, host: h}, nil
+}
+
+// docker adds to host whether Docker redirects DNS in either flavour of iptables, when the plan is not for one of them: its
+// rules change the ports of queries whoever of us redirects them (contract transparentproxy.md §1.5).
+func (m *Manager) docker(ctx context.Context, chosen Candidate, s survey, h *tp.Host) error {
+	if chosen.isIPTables() {
+		return nil
+	}
+	for _, c := range m.cfg.Candidates {
+		if !c.isIPTables() || s[c.Name].err != nil {
+			continue
+		}
+		var seen tp.Host
+		if err := c.Backend.Facts(ctx, &seen); err != nil {
+			return err
+		}
+		h.Docker4, h.Docker6 = h.Docker4 || seen.Docker4, h.Docker6 || seen.Docker6
+	}
+	return nil
 }
 
 // detect reads the facts of the host. While resolv.conf is being written it may be empty or gone: what was known stays, since

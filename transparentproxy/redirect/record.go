@@ -72,9 +72,6 @@ func (m *Manager) write(r *record) {
 	}
 }
 
-// planned is the plan of the recorded facts, not of today's.
-func (r *record) planned() (*tp.Plan, error) { return tp.NewPlan(r.Config, r.Host) }
-
 // StateDir is DefaultStateDir where this process can use it; otherwise, for a user for whom nobody made that, a directory of
 // their own, where kumactl does not look.
 func StateDir() (dir string, shared bool) {

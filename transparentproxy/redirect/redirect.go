@@ -21,7 +21,8 @@ import (
 
 // Backend puts plans into the kernel in one way. Its methods name only rules of ours and of Kuma's.
 type Backend interface {
-	// Facts adds to host what only this backend can see. It changes nothing.
+	// Facts adds to host what only this backend can see. It changes nothing. The error is errors.ErrUnsupported when the kernel
+	// lacks what the backend needs.
 	Facts(ctx context.Context, host *tp.Host) error
 	// Apply makes the kernel follow the plan without a moment of no redirection when there was one. An error means that
 	// everything is as it was.
@@ -30,15 +31,13 @@ type Backend interface {
 	Remove(ctx context.Context) (removed bool, err error)
 	// Check compares the kernel with the plan; nil is the plan of no redirection. It changes nothing.
 	Check(ctx context.Context, plan *tp.Plan) ([]tp.Difference, error)
+	// Save returns everything that Apply and Remove may change, also what others made of it, and Restore brings it back.
+	Save(ctx context.Context) ([]byte, error)
+	Restore(ctx context.Context, data []byte) error
 }
 
 // What some backends can do besides.
 type (
-	// saver keeps and brings back everything that Apply and Remove may change, also what others made of it.
-	saver interface {
-		Save(ctx context.Context) ([]byte, error)
-		Restore(ctx context.Context, data []byte) error
-	}
 	// prober finds out about conntrack zones by trying, which may make the kernel load modules.
 	prober interface {
 		ProbeZones(ctx context.Context, host *tp.Host) error
@@ -46,6 +45,8 @@ type (
 	// sharer stands among the rules of others and says how many there are.
 	sharer interface {
 		Others(ctx context.Context) (int, error)
+		// Given reports whether somebody named its executables.
+		Given() bool
 	}
 )
 
@@ -74,7 +75,7 @@ type Config struct {
 	// Candidates are all backends, the best first. Whichever is chosen, the others are cleaned.
 	Candidates []Candidate
 	// Backend is the name of a candidate, IPTables, or Auto (the default): the one that an installation uses, else the first
-	// that works.
+	// that works. IPTables is the flavour that an installation uses, else that of the host.
 	Backend string
 	// StateDir keeps what has to be known later; empty for DefaultStateDir.
 	StateDir string
@@ -167,8 +168,23 @@ func (s survey) all(candidates []Candidate) []tp.Difference {
 	return out
 }
 
-// choose picks the backend: the one asked for, else the one in use, else the first that works. Among the flavours of
-// iptables it is the one that others use, Docker above all, else nft (contract transparentproxy.md §1.3).
+// pick chooses a backend and makes the plan for it. A backend that this kernel lacks the parts of is passed over.
+func (m *Manager) pick(ctx context.Context, cfg tp.Config, s survey, rec *record, probe bool) (Candidate, *Planned, error) {
+	for {
+		c, err := m.choose(ctx, s, rec)
+		if err != nil {
+			return c, nil, err
+		}
+		p, err := m.plan(ctx, cfg, c, s, rec, probe)
+		if !errors.Is(err, errors.ErrUnsupported) {
+			return c, p, err
+		}
+		m.cfg.Log.Info("backend cannot be used on this kernel", "backend", c.Name, "error", err)
+		s[c.Name] = found{there: s[c.Name].there, err: err}
+	}
+}
+
+// choose picks the backend: the one asked for, else the one in use, else the first that works.
 func (m *Manager) choose(ctx context.Context, s survey, rec *record) (Candidate, error) {
 	var usable []Candidate
 	var errs []error
@@ -182,19 +198,34 @@ func (m *Manager) choose(ctx context.Context, s survey, rec *record) (Candidate,
 			errs = append(errs, fmt.Errorf("%s: %w", c.Name, err))
 			continue
 		}
-		usable = append(usable, c)
-		if rec != nil && rec.Backend == c.Name && m.cfg.Backend != IPTables { // executables may have been given
+		if rec != nil && rec.Backend == c.Name && m.cfg.Backend == Auto {
 			return c, nil
 		}
+		usable = append(usable, c)
 	}
 	if len(usable) == 0 {
 		return Candidate{}, fmt.Errorf("%w: %w", ErrNoBackend, errors.Join(errs...))
 	}
-	chosen := usable[0]
-	if !chosen.isIPTables() {
+	if chosen := usable[0]; !chosen.isIPTables() || len(usable) == 1 {
 		return chosen, nil
 	}
-	most, conflict := -1, 0
+	return m.flavour(ctx, usable, s, rec)
+}
+
+// flavour picks among those of iptables: that of executables that were named, else the one in use, which is changed in place,
+// else the one that others use, Docker above all, else nft (contract transparentproxy.md §1.3).
+func (m *Manager) flavour(ctx context.Context, usable []Candidate, s survey, rec *record) (Candidate, error) {
+	for _, c := range usable {
+		if by, ok := c.Backend.(sharer); ok && by.Given() {
+			return c, nil
+		}
+	}
+	for _, c := range usable {
+		if rec != nil && rec.Backend == c.Name && len(s[c.Name].there) > 0 {
+			return c, nil
+		}
+	}
+	chosen, most, conflict := usable[0], -1, 0
 	for _, c := range usable {
 		by, ok := c.Backend.(sharer)
 		if !ok {
@@ -215,12 +246,4 @@ func (m *Manager) choose(ctx context.Context, s survey, rec *record) (Candidate,
 		m.cfg.Log.Warn("conflicting iptables modes detected: both nft and legacy rules exist", "chosen", chosen.Name)
 	}
 	return chosen, nil
-}
-
-func (m *Manager) candidate(name string) (Candidate, bool) {
-	i := slices.IndexFunc(m.cfg.Candidates, func(c Candidate) bool { return c.Name == name })
-	if i < 0 {
-		return Candidate{}, false
-	}
-	return m.cfg.Candidates[i], true
 }

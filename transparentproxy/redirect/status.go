@@ -91,10 +91,7 @@ func (m *Manager) status(ctx context.Context, cfg *tp.Config) (*Status, *transit
 	}
 	st.expected = true
 	t := &transition{cfg: *cfg, there: s, before: rec}
-	if t.chosen, err = m.choose(ctx, s, rec); err != nil {
-		return nil, nil, err
-	}
-	if t.Planned, err = m.plan(ctx, *cfg, t.chosen, rec, false); err != nil {
+	if t.chosen, t.Planned, err = m.pick(ctx, *cfg, s, rec, false); err != nil {
 		return nil, nil, err
 	}
 	st.Backend, st.Warnings = t.Backend, t.Plan.Warnings

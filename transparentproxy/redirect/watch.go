@@ -25,6 +25,9 @@ func (m *Manager) Watch(ctx context.Context) error {
 	}
 	defer e.close()
 	w := &watcher{m: m, events: e, cause: event{what: "start"}}
+	if name, err := os.ReadFile("/proc/thread-self/comm"); err == nil { // else our own changes are compared once more
+		w.name = strings.TrimSpace(string(name))
+	}
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
@@ -58,6 +61,7 @@ type watcher struct {
 	cause  event
 	due    time.Time // of a delayed repair; zero for none
 	ours   [2]uint32 // generations before and after our own last change
+	name   string    // of this process, as the kernel gives it
 	began  bool      // it has been in sync
 	warned bool      // of a fight
 	failed int       // attempts in a row
@@ -65,8 +69,9 @@ type watcher struct {
 
 // note keeps who changed something: a later event without a name does not hide it.
 func (w *watcher) note(ev event) {
-	// Others may change something at the same time: only what looks like us and our iptables is left out.
-	if w.ours[0] < ev.generation && ev.generation <= w.ours[1] && (ev.pid == uint32(os.Getpid()) || strings.Contains(ev.by, "tables-")) {
+	// Others may change something at the same time: only what looks like us and our iptables is left out. The kernel gives the
+	// number of a thread, in its own counting, so that our name has to do.
+	if w.ours[0] < ev.generation && ev.generation <= w.ours[1] && (strings.HasPrefix(ev.by, w.name+" (") || strings.Contains(ev.by, "tables-")) {
 		ev.by = ""
 	}
 	if ev.by != "" || w.cause.what == "" {

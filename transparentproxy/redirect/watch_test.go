@@ -47,7 +47,11 @@ func (l *lab) becomesInSync(t *testing.T, log *redirectlab.Log) string {
 
 func TestWatchRepairs(t *testing.T) {
 	for _, tc := range []struct{ name, backend, do, by string }{
-		{"everything flushed", "iptables-nft", "nft flush ruleset", "nft (process"},
+		{"everything flushed", "nftables", "nft flush ruleset", "nft (process"},
+		{"rules gone", "nftables", "nft flush chain inet kuma_mesh KUMA_MESH_OUTBOUND", "nft (process"},
+		{"address of nftables gone", "nftables", "ip addr del ::6/128 dev lo", "unknown"},
+		{"Kuma's in iptables", "nftables", "iptables-nft -t nat -N KUMA_MESH_INBOUND", "iptables-nft"},
+		{"everything of iptables flushed", "iptables-nft", "nft flush ruleset", "nft (process"},
 		{"a rule gone", "iptables-nft", "iptables-nft -t nat -D KUMA_MESH_OUTBOUND 1", "iptables-nft (process"},
 		{"address gone", "iptables-nft", "ip addr del ::6/128 dev lo", "unknown"},
 		{"another tool's rules came first", "iptables-nft", "iptables-nft -t nat -I OUTPUT 1 -p udp -j ACCEPT", "iptables-nft"},
@@ -92,15 +96,21 @@ func TestLateIPv6(t *testing.T) {
 }
 
 func TestResolvConfChanges(t *testing.T) {
-	l := newLab(t, "rd-resolv", redirect.Auto)
+	for _, backend := range []string{"nftables", "iptables-nft"} {
+		t.Run(backend, func(t *testing.T) { testResolvConfChanges(t, backend) })
+	}
+}
+
+func testResolvConfChanges(t *testing.T, backend string) {
+	l := newLab(t, "rd-resolv", backend)
 	path := resolvConf(t, "10.255.0.53")
 	l.apply(t, l.m, config(func(c *tp.Config) { c.DNS.Enabled, c.DNS.ResolvConfPath = true, path }))
 	log, _ := l.watch(t, redirect.Auto)
 	log.Next(t, patience, "watching redirection")
 	writeResolvConf(t, path, "10.255.0.54", "fd00:53::53")
 	l.becomesInSync(t, log)
-	rules := func() string { return l.shell(t, "iptables-nft-save; ip6tables-nft-save") }
-	if out := rules(); strings.Contains(out, "10.255.0.53/") || !strings.Contains(out, "10.255.0.54/32") || !strings.Contains(out, "fd00:53::53/128") {
+	rules := func() string { return l.shell(t, "nft list ruleset") }
+	if out := rules(); strings.Contains(out, "10.255.0.53") || !strings.Contains(out, "10.255.0.54") || !strings.Contains(out, "fd00:53::53") {
 		t.Errorf("the rules do not follow:\n%s", out)
 	}
 	// While it is written it is empty, and then gone: what was known stays.
@@ -110,7 +120,7 @@ func TestResolvConfChanges(t *testing.T) {
 	l.wants(t, redirect.InSync)
 	writeResolvConf(t, path, "10.255.0.55")
 	l.becomesInSync(t, log)
-	if out := rules(); !strings.Contains(out, "10.255.0.55/32") || strings.Contains(out, "10.255.0.54/") {
+	if out := rules(); !strings.Contains(out, "10.255.0.55") || strings.Contains(out, "10.255.0.54") {
 		t.Errorf("the rules do not follow:\n%s", out)
 	}
 }
@@ -121,9 +131,9 @@ func TestWatchFollowsTheRecord(t *testing.T) {
 	log, ended := l.watch(t, redirect.Auto)
 	log.Next(t, patience, "watching redirection")
 	l.apply(t, l.m, config(func(c *tp.Config) { c.Inbound.Port = 25006 }))
-	l.shell(t, "iptables-nft -t nat -F KUMA_MESH_INBOUND_REDIRECT")
+	l.shell(t, "nft flush chain inet kuma_mesh KUMA_MESH_INBOUND_REDIRECT")
 	l.becomesInSync(t, log)
-	if out := l.shell(t, "iptables-nft-save"); !strings.Contains(out, "25006") {
+	if out := l.shell(t, "nft list ruleset"); !strings.Contains(out, "25006") {
 		t.Errorf("it repaired to an older configuration:\n%s", out)
 	}
 	l.remove(t, l.m)

@@ -20,14 +20,19 @@ import (
 func TestDryRunChangesNothing(t *testing.T) {
 	const legacyTables = "cat /proc/thread-self/net/ip_tables_names /proc/thread-self/net/ip6_tables_names"
 	for name, setup := range map[string]string{
-		"fresh":  "true",
-		"others": "iptables-nft -t nat -A OUTPUT -p icmp -j ACCEPT; iptables-legacy -t filter -A INPUT -p icmp -j ACCEPT",
-		"ours":   "",
+		"fresh":             "true",
+		"others":            "iptables-nft -t nat -A OUTPUT -p icmp -j ACCEPT; iptables-legacy -t filter -A INPUT -p icmp -j ACCEPT",
+		"ours":              "",
+		"ours, of iptables": "",
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := proxyHost(t, "tpi-dry")
 			if setup == "" {
-				if code, _, errs := runOn(t, h, "install transparent-proxy --kuma-dp-user 65534"); code != 0 {
+				backend := "nftables"
+				if strings.HasSuffix(name, "iptables") {
+					backend = "iptables"
+				}
+				if code, _, errs := runOn(t, h, "install transparent-proxy --kuma-dp-user 65534 --backend "+backend); code != 0 {
 					t.Fatal(errs)
 				}
 				defer runOn(t, h, "uninstall transparent-proxy") // the journal would outlive the host
@@ -37,7 +42,7 @@ func TestDryRunChangesNothing(t *testing.T) {
 			tables := redirectlab.Shell(t, h, "", legacyTables)
 			before := redirectlab.Snapshot(t, h)
 			for _, flags := range []string{
-				"", "--verbose", "-o iptables", "-o json", "-o table", "--cni-mode", "--disable-comments", "--drop-invalid-packets --iptables-logs",
+				"", "--verbose", "-o iptables", "-o nft", "--backend nftables", "--backend iptables-legacy", "-o json", "-o table", "--cni-mode", "--disable-comments", "--drop-invalid-packets --iptables-logs",
 				"--iptables-executables iptables:/usr/sbin/iptables-legacy,iptables-save:/usr/sbin/iptables-legacy-save,iptables-restore:/usr/sbin/iptables-legacy-restore",
 			} {
 				code, out, errs := runOn(t, h, "install transparent-proxy --dry-run --redirect-all-dns-traffic --kuma-dp-user 65534 "+flags)
@@ -152,7 +157,7 @@ func TestInstallWithOptionsOfIptables(t *testing.T) {
 	const legacy = "iptables:/usr/sbin/iptables-legacy,iptables-save:/usr/sbin/iptables-legacy-save,iptables-restore:/usr/sbin/iptables-legacy-restore," +
 		"ip6tables:/usr/sbin/ip6tables-legacy,ip6tables-save:/usr/sbin/ip6tables-legacy-save,ip6tables-restore:/usr/sbin/ip6tables-legacy-restore"
 	for _, tc := range []struct{ flags, where, errs string }{
-		{"--disable-comments --max-retries 0 --wait 0", "nft", ""},
+		{"--disable-comments --max-retries 0 --wait 0 --backend iptables", "nft", ""},
 		{`--wait 1 --wait-interval 1000 --max-retries 1 --sleep-between-retries "500ms" --iptables-executables ` + legacy, "legacy", "redirection of another backend removed"},
 	} {
 		code, _, errs := runOn(t, h, "install transparent-proxy --kuma-dp-user 65534 --redirect-all-dns-traffic "+tc.flags)

@@ -3,7 +3,6 @@ package redirection
 import (
 	"context"
 	"fmt"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -52,8 +51,7 @@ func (p Process) uninstall(ctx context.Context, o settings.Options) error {
 			return err
 		}
 		for _, d := range there {
-			line := strings.TrimSpace(fmt.Sprintf("remove %v (%s) %s %s %s", d.Family, d.Backend, d.Table, d.Chain, d.Rule))
-			if _, err := fmt.Fprintln(p.Out, line); err != nil {
+			if _, err := fmt.Fprintln(p.Out, "remove", d.Place()); err != nil {
 				return fmt.Errorf("print rules: %w", err)
 			}
 		}
