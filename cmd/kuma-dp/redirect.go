@@ -11,32 +11,40 @@ import (
 	"time"
 
 	"github.com/kuma-dp/kuma-dp/agent"
+	"github.com/kuma-dp/kuma-dp/cmd/internal/redirection"
 	"github.com/kuma-dp/kuma-dp/internal/group"
 	tp "github.com/kuma-dp/kuma-dp/transparentproxy"
-	"github.com/kuma-dp/kuma-dp/transparentproxy/candidates"
 	"github.com/kuma-dp/kuma-dp/transparentproxy/redirect"
+	"github.com/kuma-dp/kuma-dp/transparentproxy/settings"
 )
 
-// redirectionTime bounds installing and removing, so that a lock held by somebody else never hangs a start or an end.
-const redirectionTime = 30 * time.Second
-
-// redirection is that of the host for as long as the proxy runs.
-type redirection struct {
+// hostRedirection is that of the host for as long as the proxy runs.
+type hostRedirection struct {
 	m   *redirect.Manager
 	cfg tp.Config
-	log *slog.Logger
+	// deadline bounds installing and removing, so that a lock held by somebody else never hangs a start or an end.
+	deadline time.Duration
+	log      *slog.Logger
 }
 
 // newRedirection reads what to redirect and checks that this process can. Nothing is changed yet.
-func newRedirection(ctx context.Context, cfg agent.Config, in io.Reader, log *slog.Logger) (*redirection, error) {
+func newRedirection(ctx context.Context, cfg agent.Config, in io.Reader, log *slog.Logger) (*hostRedirection, error) {
 	rt := cfg.DataplaneRuntime
 	if rt.ResourcePath == "-" && slices.Contains(rt.TransparentProxyConfig, "-") {
 		return nil, errors.Join(errors.New("--dataplane-file and --transparent-proxy-config cannot both be read from standard input"), agent.ErrConfig)
 	}
-	c, err := readRedirectConfig(rt.TransparentProxyConfig, in)
-	if err != nil {
-		return nil, errors.Join(err, agent.ErrConfig)
+	log = log.With("component", "redirection")
+	s, err := settings.Load(settings.Sources{Files: rt.TransparentProxyConfig, ReadFile: os.ReadFile, Stdin: in})
+	if err == nil && s.Options.DryRun {
+		err = errors.New("dryRun is of 'kumactl install transparent-proxy --dry-run --config FILE'; leave it out")
 	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("--transparent-proxy-config: %w", err), agent.ErrConfig)
+	}
+	for _, w := range s.Warnings {
+		log.Warn("not everything that was asked for has an effect", "reason", w)
+	}
+	c := s.Config
 	host, err := tp.Detect(c)
 	if err != nil {
 		return nil, errors.Join(err, agent.ErrConfig)
@@ -48,7 +56,6 @@ func newRedirection(ctx context.Context, cfg agent.Config, in io.Reader, log *sl
 		return nil, errors.Join(fmt.Errorf("DNS queries would be redirected to port %d, where this kuma-dp does not answer: "+
 			"set redirect.dns.port in --transparent-proxy-config to %d, or --dns-enabled and --dns-proxy-port", c.DNS.Port, d.Port), agent.ErrConfig)
 	}
-	log = log.With("component", "redirection")
 	added, redirected := redirect.ExcludeInbound(&c, redirect.SSHPorts(os.LookupEnv))
 	for _, p := range added {
 		log.Info("the SSH session in which this runs stays out of redirection", "port", p)
@@ -61,13 +68,11 @@ func newRedirection(ctx context.Context, cfg agent.Config, in io.Reader, log *sl
 		log.Warn("kumactl does not know of this redirection, and uninstalling it will be repaired: make the directory for this user "+
 			"(RuntimeDirectory=kuma-tproxy in its unit, or install -d -o USER -m 0700 "+redirect.DefaultStateDir+")", "directory", redirect.DefaultStateDir)
 	}
-	m, err := redirect.New(redirect.Config{
-		Candidates: candidates.All(ctx, candidates.Config{Log: log, Path: os.Getenv("PATH"), Wait: candidates.DefaultWait, StateDir: dir}), StateDir: dir, Log: log,
-	})
+	m, err := redirection.NewManager(ctx, s.Options, redirect.Config{Backend: rt.TransparentProxyBackend, StateDir: dir, Log: log}, os.Getenv("PATH"))
 	if err != nil {
-		return nil, err
+		return nil, errors.Join(fmt.Errorf("--transparent-proxy: %w", err), agent.ErrConfig)
 	}
-	return &redirection{m, c, log}, nil
+	return &hostRedirection{m, c, s.Options.Deadline(), log}, nil
 }
 
 // allowed checks that this process may redirect, and that what it and Envoy send is left alone.
@@ -86,8 +91,8 @@ func allowed(uid uint32) error {
 }
 
 // around redirects, runs the proxy, and takes redirection out again. What a killed kuma-dp left is replaced at the start.
-func (r *redirection) around(ctx context.Context, run func(context.Context) error) (err error) {
-	bounded, cancel := context.WithTimeout(ctx, redirectionTime)
+func (r *hostRedirection) around(ctx context.Context, run func(context.Context) error) (err error) {
+	bounded, cancel := context.WithTimeout(ctx, r.deadline)
 	defer cancel()
 	done, err := r.m.Apply(bounded, r.cfg)
 	if err != nil {
@@ -98,7 +103,7 @@ func (r *redirection) around(ctx context.Context, run func(context.Context) erro
 	}
 	r.log.Info("traffic of this host is redirected", "backend", done.Backend)
 	defer func() {
-		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), redirectionTime)
+		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.deadline)
 		defer cancel()
 		removed, rerr := r.m.RemoveInstallation(last, done.ID)
 		if rerr != nil {
@@ -115,7 +120,7 @@ func (r *redirection) around(ctx context.Context, run func(context.Context) erro
 }
 
 // watch keeps redirection as it is. That it cannot is no reason to end the proxy.
-func (r *redirection) watch(ctx context.Context) error {
+func (r *hostRedirection) watch(ctx context.Context) error {
 	switch err := r.m.Watch(ctx); {
 	case errors.Is(err, redirect.ErrUninstalled):
 		r.log.Warn("redirection was uninstalled by somebody; the proxy goes on without it")

@@ -81,6 +81,7 @@ func newSidecarHost(t *testing.T, prefix string) *sidecarHost {
 const tproxyConfig = `kumaDPUser: "65534"
 redirect:
   inbound: {excludePorts: [22, "8000-8010"]}
+  outbound: {excludePortsForUIDs: ["tcp:443:100000"]}
   dns: {captureAll: true}
 `
 
@@ -154,7 +155,7 @@ func TestTransparentProxyLivesAsLongAsTheProxy(t *testing.T) {
 	}
 	const table = "nft list table inet kuma_mesh"
 	saved := h.shell(t, table)
-	for _, want := range []string{"tcp dport { 22, 8000-8010 } return", "meta skuid 65534", "redirect to :15053", "redirect to :15001"} {
+	for _, want := range []string{"tcp dport { 22, 8000-8010 } return", "meta skuid 65534", "tcp dport 443 meta skuid 100000 return", "redirect to :15053", "redirect to :15001"} {
 		if !strings.Contains(saved, want) {
 			t.Errorf("the rules lack %q:\n%s", want, saved)
 		}
@@ -201,6 +202,20 @@ func TestTransparentProxyLivesAsLongAsTheProxy(t *testing.T) {
 	if strings.Index(p.log.String(), "envoy stopped") > strings.Index(p.log.String(), "no longer redirected") {
 		t.Error("redirection ended before Envoy")
 	}
+	if after := h.rules(t); after != before {
+		t.Errorf("left:\n%s", after)
+	}
+}
+
+func TestTransparentProxyByIptables(t *testing.T) {
+	h := newSidecarHost(t, "kdp-iptables")
+	before := h.rules(t)
+	p := h.begin(t, "privilege", "--transparent-proxy-config", filepath.Join(h.dir, "tproxy.yaml"), "--backend=iptables-nft")
+	p.log.Await(t, "proxy is ready")
+	if saved := h.shell(t, "iptables-nft-save; ip6tables-nft-save"); strings.Count(saved, "--dport 8000:8010 -j RETURN") != 2 {
+		t.Errorf("got\n%s", saved)
+	}
+	end(p)
 	if after := h.rules(t); after != before {
 		t.Errorf("left:\n%s", after)
 	}
@@ -273,6 +288,8 @@ func TestTransparentProxyRefuses(t *testing.T) {
 		{"nobody to leave alone", "privilege", []string{"--transparent-proxy"}, "user with the default UID ('5678') or username ('kuma-dp') could not be found"},
 		{"DNS elsewhere", "privilege", []string{"--transparent-proxy-config", config, "--dns-proxy-port=5353"}, "redirected to port 15053, where this kuma-dp does not answer"},
 		{"unknown key", "privilege", []string{"--transparent-proxy-config", write("wrong", "redirect: {inbound: {ports: 1}}")}, "wrong: "},
+		{"dry run", "privilege", []string{"--transparent-proxy-config", write("dry", "dryRun: true")}, "dryRun is of 'kumactl install transparent-proxy"},
+		{"unknown backend", "privilege", []string{"--transparent-proxy-config", config, "--backend=ebpf"}, `unknown backend "ebpf": choose one of auto, `},
 		{"wrong port", "privilege", []string{"--transparent-proxy-config", write("port", "redirect: {inbound: {excludePorts: '22,0'}}")}, "value '0' is not a valid port"},
 		{"no file", "privilege", []string{"--transparent-proxy-config", "/nowhere"}, "open /nowhere: no such file or directory"},
 		{"standard input twice", "privilege", []string{"--transparent-proxy-config=-", "--dataplane-file=-"}, ""},

@@ -117,9 +117,9 @@ func replacementSaved(now, want []savedTable, anew bool) *transaction {
 }
 
 // mends reports whether emptying the table that is there and filling it again is enough.
-func (w savedTable) mends(now savedTable) bool {
-	return w.Flags == 0 && now.Flags == 0 && !slices.ContainsFunc(now.Chains, func(n attributes) bool {
-		return slices.ContainsFunc(w.Chains, func(c attributes) bool {
+func (s savedTable) mends(now savedTable) bool {
+	return s.Flags == 0 && now.Flags == 0 && !slices.ContainsFunc(now.Chains, func(n attributes) bool {
+		return slices.ContainsFunc(s.Chains, func(c attributes) bool {
 			return c.text(unix.NFTA_CHAIN_NAME) == n.text(unix.NFTA_CHAIN_NAME) &&
 				(!bytes.Equal(c[unix.NFTA_CHAIN_HOOK], n[unix.NFTA_CHAIN_HOOK]) || !bytes.Equal(c[unix.NFTA_CHAIN_TYPE], n[unix.NFTA_CHAIN_TYPE]))
 		})

@@ -42,9 +42,6 @@ func (p *pace) nextRepair(now time.Time) time.Time {
 	return p.repaired.Add(delay)
 }
 
-// fighting reports whether repairs are delayed.
-func (p *pace) fighting() bool { return p.repairs >= atOnce }
-
 func (p *pace) repairedAt(now time.Time) {
 	p.repaired = now
 	p.repairs++

@@ -54,23 +54,29 @@ func (p Process) log() *slog.Logger { return slog.New(slog.NewTextHandler(p.Err,
 // Manager has all backends of this host; backend is one of candidates.Names, or empty.
 func (p Process) Manager(ctx context.Context, o settings.Options, backend string) (*redirect.Manager, error) {
 	path, _ := p.LookupEnv("PATH") // none is as good as empty
+	return NewManager(ctx, o, redirect.Config{Backend: backend, Log: p.log()}, path)
+}
+
+// NewManager completes a configuration with all backends of this host, which find programs in path.
+func NewManager(ctx context.Context, o settings.Options, c redirect.Config, path string) (*redirect.Manager, error) {
 	cfg := candidates.Config{
-		Log: p.log(), Path: path, Wait: o.Wait, WaitInterval: o.WaitInterval, MaxRetries: o.MaxRetries, RetryDelay: o.RetryDelay,
+		Log: c.Log, Path: path, StateDir: c.StateDir, Wait: o.Wait, WaitInterval: o.WaitInterval, MaxRetries: o.MaxRetries, RetryDelay: o.RetryDelay,
 		NoComments: o.NoComments, Sandbox: o.Sandbox, Executables: map[tp.Family]iptables.Executables{},
 	}
 	for family, e := range o.Executables {
 		cfg.Executables[family] = iptables.Executables(e)
 	}
-	if len(cfg.Executables) > 0 && (backend == "" || backend == redirect.Auto) {
-		backend = redirect.IPTables // which is what they are for
+	if len(cfg.Executables) > 0 && (c.Backend == "" || c.Backend == redirect.Auto) {
+		c.Backend = redirect.IPTables // which is what they are for
 	}
-	return redirect.New(redirect.Config{Candidates: candidates.All(ctx, cfg), Backend: backend, Log: cfg.Log})
+	c.Candidates = candidates.All(ctx, cfg)
+	return redirect.New(c)
 }
 
 // BindHost adds the flags that say how redirection gets into the kernel, as opposed to what is redirected.
 func BindHost(f *pflag.FlagSet, backend *string, keepSSH *bool) {
 	f.StringVar(backend, "backend", redirect.Auto, "how rules get into the kernel, one of "+strings.Join(candidates.Names, "|")+
-		"; auto keeps the one in use, or else takes the first that works")
+		"; auto keeps the one in use, or else takes the first that works, nftables before iptables")
 	f.BoolVar(keepSSH, "keep-ssh", true, "do not redirect the port of the SSH session in which this runs")
 }
 
