@@ -98,8 +98,10 @@ func (h *sidecarHost) begin(t *testing.T, as string, flags ...string) *process {
 		become, owner = drop+"--inh-caps +net_admin,+net_raw --ambient-caps +net_admin,+net_raw --", "0"
 	}
 	script := `mount -t tmpfs tmpfs /run; install -d -o ` + owner + ` -m 0700 /run/kuma-tproxy; exec ` + become + ` "$@"`
-	args := append([]string{"-ec", script, "sh", h.bin, "run", "--cp-address", h.cp.server.URL, "--mesh=default", "--name=demo", "--concurrency=1",
-		"--drain-time", drainTime.String(), "--binary-path", filepath.Join(h.dir, "envoy"), "--envoy-log-level=warning"}, flags...)
+	args := append([]string{
+		"-ec", script, "sh", h.bin, "run", "--cp-address", h.cp.server.URL, "--mesh=default", "--name=demo", "--concurrency=1",
+		"--drain-time", drainTime.String(), "--binary-path", filepath.Join(h.dir, "envoy"), "--envoy-log-level=warning",
+	}, flags...)
 	p := &process{t: t, log: transcript.New(), ended: make(chan struct{})}
 	p.cmd = h.Command(context.WithoutCancel(t.Context()), 0, "sh", args...)
 	p.cmd.Env = append(os.Environ(), "TMPDIR="+h.tmp, "KUMA_READINESS_PORT=0")

@@ -90,8 +90,14 @@ func TestStatusCommand(t *testing.T) {
 func TestBackendFlag(t *testing.T) {
 	h := proxyHost(t, "kctl-backend")
 	for _, tc := range []struct{ backend, want string }{
-		{"auto", "nftables"}, {"iptables-legacy", ""}, {"iptables", "iptables-legacy"}, {"iptables-nft", ""}, {"iptables", "iptables-nft"},
-		{"auto", "iptables-nft"}, {"nftables", ""}, {"auto", "nftables"},
+		{"auto", "nftables"},
+		{"iptables-legacy", ""},
+		{"iptables", "iptables-legacy"},
+		{"iptables-nft", ""},
+		{"iptables", "iptables-nft"},
+		{"auto", "iptables-nft"},
+		{"nftables", ""},
+		{"auto", "nftables"},
 	} {
 		backend, want := tc.backend, cmp.Or(tc.want, tc.backend)
 		if code, _, errs := kumactlOn(t, h, installFlags+" --backend "+backend); code != exitOK {

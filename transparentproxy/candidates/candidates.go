@@ -8,6 +8,7 @@ import (
 	"context"
 	"path/filepath"
 
+	tp "github.com/kuma-dp/kuma-dp/transparentproxy"
 	"github.com/kuma-dp/kuma-dp/transparentproxy/iptables"
 	"github.com/kuma-dp/kuma-dp/transparentproxy/nftables"
 	"github.com/kuma-dp/kuma-dp/transparentproxy/redirect"
@@ -34,6 +35,7 @@ func All(ctx context.Context, cfg Config) []redirect.Candidate {
 	both, err := iptables.New(ctx, cfg)
 	for _, flavour := range []iptables.Flavour{iptables.NFT, iptables.Legacy} {
 		c := redirect.Candidate{Name: redirect.IPTables + "-" + string(flavour), Err: err}
+		c.Seen = func() ([]tp.Difference, error) { return iptables.Seen(flavour) }
 		if err == nil {
 			if b, err := both.Only(flavour, dir(c.Name)); err != nil {
 				c.Err = err

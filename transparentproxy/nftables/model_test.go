@@ -176,8 +176,11 @@ func TestTableDoesWhatThePlanSays(t *testing.T) {
 		for range 60 {
 			p := anyPacket(t, plan)
 			for _, c := range []struct{ table, chain string }{
-				{tp.TableRaw, tp.ChainPrerouting}, {tp.TableRaw, tp.ChainOutput}, {tp.TableNAT, tp.ChainPrerouting},
-				{tp.TableNAT, tp.ChainOutput}, {tp.TableMangle, tp.ChainPrerouting},
+				{tp.TableRaw, tp.ChainPrerouting},
+				{tp.TableRaw, tp.ChainOutput},
+				{tp.TableNAT, tp.ChainPrerouting},
+				{tp.TableNAT, tp.ChainOutput},
+				{tp.TableMangle, tp.ChainPrerouting},
 			} {
 				q := p
 				if c.chain == tp.ChainOutput {

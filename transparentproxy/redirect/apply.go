@@ -99,9 +99,13 @@ func (m *Manager) install(ctx context.Context, t *transition) (err error) {
 	}
 	var others []Candidate
 	for _, c := range m.cfg.Candidates {
-		if c.Name != t.chosen.Name && len(t.there[c.Name].there) > 0 {
-			others = append(others, c)
+		if c.Name == t.chosen.Name || len(t.there[c.Name].there) == 0 {
+			continue
 		}
+		if c.Backend == nil {
+			return c.stuck()
+		}
+		others = append(others, c)
 	}
 	if len(others) > 0 { // only these can fail after the chosen one has succeeded
 		back, err := saved(ctx, t.chosen.Backend)
@@ -133,6 +137,11 @@ func (m *Manager) install(ctx context.Context, t *transition) (err error) {
 		m.write(rec)
 	}
 	return nil
+}
+
+// stuck is the error of rules that nobody can take out here.
+func (c Candidate) stuck() error {
+	return fmt.Errorf("clean %s: rules of an earlier installation are there, and nothing to remove them with: %w", c.Name, c.Err)
 }
 
 // saved returns a function that makes a backend as it is now.
@@ -173,6 +182,9 @@ func (m *Manager) RemoveInstallation(ctx context.Context, id string) (removed bo
 	tried := 0
 	for _, c := range m.cfg.Candidates {
 		if c.Backend == nil {
+			if len(s[c.Name].there) > 0 {
+				errs = append(errs, c.stuck())
+			}
 			continue
 		}
 		if err := s[c.Name].err; err != nil && (rec == nil || rec.Backend != c.Name) {

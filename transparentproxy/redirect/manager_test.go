@@ -227,6 +227,34 @@ func TestBackendThatCannotBeHad(t *testing.T) {
 	l.gone(t)
 }
 
+// TestRulesOfMissingPrograms has Kuma's rules on a host where iptables is not installed any more: nobody must believe that they
+// are gone.
+func TestRulesOfMissingPrograms(t *testing.T) {
+	l := newLab(t, "rd-nobin", redirect.Auto)
+	without := func(all []redirect.Candidate) {
+		for i := range all[1:] {
+			all[i+1].Backend, all[i+1].Err = nil, errors.New("install the package iptables")
+		}
+	}
+	m := l.manager(t, redirect.Auto, without)
+	l.apply(t, m, config(nil))
+	l.remove(t, m)
+	kumasRules(t, l.Host, "nft")
+	before := l.snapshot(t)
+	apply := l.Do(func() error { _, err := m.Apply(t.Context(), config(nil)); return err })
+	remove := l.Do(func() error { _, err := m.Remove(t.Context()); return err })
+	for _, err := range []error{apply, remove} {
+		if err == nil || !strings.Contains(err.Error(), "clean iptables-nft: rules of an earlier installation are there, and nothing to remove them with: install the package iptables") {
+			t.Errorf("got %v", err)
+		}
+	}
+	if diff := cmp.Diff(before, l.snapshot(t)); diff != "" {
+		t.Errorf("the host is not as before:\n%s", diff)
+	}
+	l.remove(t, l.m)
+	l.gone(t)
+}
+
 // TestBothFlavoursAreCleaned has Kuma's rules in both flavours, installs, and has Kuma's come again beside ours.
 func TestBothFlavoursAreCleaned(t *testing.T) {
 	for _, backend := range everyBackend {

@@ -65,6 +65,8 @@ type Candidate struct {
 	Name    string
 	Backend Backend
 	Err     error
+	// Seen is what can be seen of its rules without Backend; nil for nothing. It changes nothing.
+	Seen func() ([]tp.Difference, error)
 }
 
 // isIPTables reports whether the candidate is a flavour of iptables.
@@ -148,8 +150,14 @@ func (m *Manager) survey(ctx context.Context) (survey, error) {
 	s := survey{}
 	for _, c := range m.cfg.Candidates {
 		f := found{err: c.Err}
-		if c.Backend != nil {
+		switch {
+		case c.Backend != nil:
 			f.there, f.err = c.Backend.Check(ctx, nil)
+		case c.Seen != nil:
+			var err error
+			if f.there, err = c.Seen(); err != nil {
+				m.cfg.Log.Debug("rules of a backend that cannot be had are not seen", "backend", c.Name, "error", err)
+			}
 		}
 		if ctx.Err() != nil {
 			return nil, f.err
