@@ -49,12 +49,11 @@ func process(what string) error {
 	b := New(Config{StateDir: os.Getenv(stateVar), Log: slog.New(killer(os.Getenv(dieVar)))})
 	ctx := context.Background()
 	var host tp.Host
-	err := b.Facts(ctx, &host)
-	if err != nil || host.ConntrackZones == (what == "facts") {
-		return fmt.Errorf("got %+v, error %v", host, err)
+	if err := b.Facts(ctx, &host); err != nil || what == "facts" {
+		return err
 	}
-	if what == "facts" {
-		return nil
+	if err := b.Probe(ctx, &host, true); err != nil || !host.ConntrackZones {
+		return fmt.Errorf("got %+v, error %w", host, err)
 	}
 	if err := b.Apply(ctx, processPlan()); err != nil || what == "install" {
 		return err
@@ -62,7 +61,7 @@ func process(what string) error {
 	if d, err := b.Check(ctx, processPlan()); err != nil || len(d) > 0 {
 		return fmt.Errorf("check: %v: %w", d, err)
 	}
-	_, err = b.Remove(ctx)
+	_, err := b.Remove(ctx)
 	return err
 }
 

@@ -88,7 +88,7 @@ func TestRestoreGoesBackToWhatWasSaved(t *testing.T) {
 func TestKernelThatCannot(t *testing.T) {
 	h := redirectlab.NewHosts(t, "tp-nftcannot", "mesh")[0]
 	var host tp.Host
-	err := h.Do(func() error { return facts(&host, tp.Jump{Chain: "nowhere"}) })
+	err := h.Do(func() error { return probe(&host, tp.Jump{Chain: "nowhere"}, true) })
 	if !errors.Is(err, errors.ErrUnsupported) || host.ConntrackZones {
 		t.Errorf("got %+v, %v", host, err)
 	}

@@ -3,6 +3,7 @@
 package nftables
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -146,7 +147,7 @@ func TestFacts(t *testing.T) {
 	before := redirectlab.Snapshot(t, h)
 	facts := func() tp.Host {
 		var host tp.Host
-		if err := h.Do(func() error { return b.Facts(t.Context(), &host) }); err != nil {
+		if err := h.Do(func() error { return errors.Join(b.Facts(t.Context(), &host), b.Probe(t.Context(), &host, true)) }); err != nil {
 			t.Fatal(err)
 		}
 		return host

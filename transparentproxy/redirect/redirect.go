@@ -38,9 +38,10 @@ type Backend interface {
 
 // What some backends can do besides.
 type (
-	// prober finds out about conntrack zones by trying, which may make the kernel load modules.
+	// prober finds out by trying what the kernel has, and whether it has conntrack zones if the plan is to use them. It changes no
+	// rule, but may make the kernel load modules. The error is that of Facts.
 	prober interface {
-		ProbeZones(ctx context.Context, host *tp.Host) error
+		Probe(ctx context.Context, host *tp.Host, zones bool) error
 	}
 	// sharer stands among the rules of others and says how many there are.
 	sharer interface {
