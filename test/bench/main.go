@@ -54,7 +54,7 @@ func run(ctx context.Context, out io.Writer, bin string, starts, changes int) (e
 		return err
 	}
 	defer func() { err = errors.Join(err, s.Close()) }()
-	b := bench{scene: s, starts: starts, changes: changes}
+	b := bench{scene: s, bin: bin, starts: starts, changes: changes}
 	rows, err := b.all(ctx)
 	if err != nil {
 		return err

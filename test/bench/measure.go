@@ -29,6 +29,7 @@ const (
 
 type bench struct {
 	scene           *scene.Scene
+	bin             string
 	starts, changes int
 	web             *scene.Workload
 	url             string
@@ -37,7 +38,9 @@ type bench struct {
 // all measures one thing after the other.
 func (b *bench) all(ctx context.Context) ([]row, error) {
 	var rows []row
-	for _, measure := range []func(context.Context) ([]row, error){b.goBenches, b.puts, b.controlPlane, b.up, b.agentMemory, b.policyChange, b.agentStart} {
+	for _, measure := range []func(context.Context) ([]row, error){
+		b.goBenches, b.puts, b.redirection, b.controlPlane, b.up, b.agentMemory, b.policyChange, b.agentStart,
+	} {
 		r, err := measure(ctx)
 		if err != nil {
 			return nil, err
