@@ -241,6 +241,9 @@ func (b *Backend) Probe(ctx context.Context, host *tp.Host, zones bool) error {
 // Check compares the kernel with the plan; nil is the plan of no redirection. No difference means in sync. It changes
 // nothing.
 func (b *Backend) Check(ctx context.Context, plan *tp.Plan) ([]tp.Difference, error) {
+	if plan == nil && b.cfg.Flavour == NFT && b.surelyNone() {
+		return nil, nil
+	}
 	s, err := b.read(ctx)
 	if err != nil {
 		return nil, err

@@ -241,8 +241,12 @@ func (m *Manager) flavour(ctx context.Context, usable []Candidate, s survey, rec
 			continue
 		}
 		n, err := by.Others(ctx)
-		if err != nil {
+		if ctx.Err() != nil {
 			return Candidate{}, err
+		}
+		if err != nil {
+			m.cfg.Log.Info("backend cannot be looked at and is left out", "backend", c.Name, "error", err)
+			continue
 		}
 		if n > most {
 			chosen, most = c, n
