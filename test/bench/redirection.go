@@ -43,7 +43,7 @@ func (b *bench) redirection(ctx context.Context) (rows []row, err error) {
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, done()) }()
+	defer func() { err = errors.Join(err, done(context.WithoutCancel(ctx))) }()
 	initStart, err := p.series(ctx, nil, "kuma-init", "version")
 	if err != nil {
 		return nil, err
@@ -109,15 +109,15 @@ type processes struct {
 }
 
 // newProcesses takes programs from a folder. done takes away what they left.
-func newProcesses(h *netlab.Host, bin string) (p processes, done func() error, err error) {
+func newProcesses(h *netlab.Host, bin string) (p processes, done func(context.Context) error, err error) {
 	dir, err := os.MkdirTemp("", "kuma-bench-tp-")
 	if err != nil {
 		return p, nil, err
 	}
 	p = processes{h, bin, dir}
-	done = func() error { return errors.Join(p.remove(context.Background()), os.RemoveAll(dir)) }
+	done = func(ctx context.Context) error { return errors.Join(p.remove(ctx), os.RemoveAll(dir)) }
 	if err := os.WriteFile(filepath.Join(dir, "resolv.conf"), []byte("nameserver 10.255.0.53\nnameserver fd00:53::53\n"), 0o600); err != nil {
-		return p, nil, errors.Join(err, done())
+		return p, nil, errors.Join(err, os.RemoveAll(dir))
 	}
 	return p, done, nil
 }
