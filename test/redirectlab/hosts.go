@@ -25,7 +25,7 @@ const (
 // Patience bounds every wait for a packet.
 const Patience = 5 * time.Second
 
-// silence is how long to wait before deciding that no answer comes.
+// silence is how long to wait before deciding that no answer comes, where none may be what is right.
 const silence = 300 * time.Millisecond
 
 // NewHosts makes hosts on one segment, with IPv4 and IPv6, until the test ends.

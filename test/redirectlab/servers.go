@@ -128,6 +128,11 @@ func swap(port uint16) uint16 { return port>>8 | port<<8 }
 
 // Probe connects or sends a packet as a user and returns who answered, or why nobody did.
 func Probe(ctx context.Context, h *netlab.Host, uid int, proto, addr, local string) string {
+	return probe(ctx, h, uid, proto, addr, local, Patience)
+}
+
+// probe waits so long for the answer.
+func probe(ctx context.Context, h *netlab.Host, uid int, proto, addr, local string, wait time.Duration) string {
 	var c net.Conn
 	err := h.DoAs(uid, func() (err error) {
 		d := net.Dialer{Timeout: Patience}
@@ -145,9 +150,7 @@ func Probe(ctx context.Context, h *netlab.Host, uid int, proto, addr, local stri
 		return fmt.Sprintf("no connection: %v", err)
 	}
 	defer c.Close()
-	wait := Patience
 	if proto == "udp" {
-		wait = silence
 		if _, err := io.WriteString(c, "?"); err != nil {
 			return err.Error()
 		}

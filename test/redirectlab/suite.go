@@ -70,10 +70,10 @@ func testSharedSourcePort(t *testing.T, prefix string, newBackend func(t testing
 		n := 0
 		from := netip.AddrPortFrom(mesh.Addr, 40053).String()
 		for range 3 {
-			if Probe(t.Context(), mesh, AppUID, "udp", "10.255.0.53:53", from) != "mesh dns" {
+			if probe(t.Context(), mesh, AppUID, "udp", "10.255.0.53:53", from, silence) != "mesh dns" {
 				n++
 			}
-			if Probe(t.Context(), mesh, DPUID, "udp", "10.255.0.53:53", from) != "real dns" {
+			if probe(t.Context(), mesh, DPUID, "udp", "10.255.0.53:53", from, silence) != "real dns" {
 				n++
 			}
 		}
