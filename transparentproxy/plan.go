@@ -6,6 +6,9 @@ import (
 	"net/netip"
 )
 
+// ErrNoZones is of a plan that splits conntrack zones, on a kernel that has none.
+var ErrNoZones = errors.New("this kernel has no conntrack zones")
+
 // Names of tables, built-in chains and our chains. All of ours, of any version, begin with ChainPrefix.
 const (
 	TableRaw    = "raw"

@@ -215,12 +215,9 @@ func (b *Backend) factsOfNFT(host *tp.Host) error {
 // zoneProbe is a rule that needs what the zone split needs.
 const zoneProbe = "*raw\n-A OUTPUT -p udp -m udp --dport 53 -m owner --uid-owner 0 -j CT --zone 1\nCOMMIT\n"
 
-// Probe finds out whether this host can put connections into conntrack zones, if it is asked, and sets host.ConntrackZones. It adds no
+// ProbeZones finds out whether this host can put connections into conntrack zones, and sets host.ConntrackZones. It adds no
 // rule, but it may make the kernel load modules: it is not for a dry run.
-func (b *Backend) Probe(ctx context.Context, host *tp.Host, zones bool) error {
-	if !zones {
-		return nil
-	}
+func (b *Backend) ProbeZones(ctx context.Context, host *tp.Host) error {
 	s, err := b.read(ctx)
 	if err != nil {
 		return err

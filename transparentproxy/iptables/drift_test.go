@@ -91,7 +91,7 @@ func TestFlavourFollowsForeignRules(t *testing.T) {
 			if err := h.Do(func() error {
 				s, err := b.read(t.Context())
 				got = b.choose(s)
-				return errors.Join(err, b.Facts(t.Context(), &host), b.Probe(t.Context(), &host, true))
+				return errors.Join(err, b.Facts(t.Context(), &host), b.ProbeZones(t.Context(), &host))
 			}); err != nil {
 				t.Fatal(err)
 			}

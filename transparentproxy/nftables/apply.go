@@ -15,7 +15,8 @@ import (
 )
 
 // Apply makes the kernel follow the plan in one transaction, so that there is no moment without redirection when there was
-// one. Nothing is written when the kernel follows it already. An error means that everything is as it was.
+// one. Nothing is written when the kernel follows it already. An error means that everything is as it was. It is
+// errors.ErrUnsupported when this kernel cannot redirect with nf_tables, and tp.ErrNoZones when it has no conntrack zones.
 func (b *Backend) Apply(ctx context.Context, plan *tp.Plan) error {
 	err := ctx.Err()
 	if err == nil {
@@ -48,6 +49,9 @@ func (b *Backend) apply(plan *tp.Plan) error {
 		}
 	}
 	if err != nil {
+		if errors.Is(err, errNoTable) {
+			err = fmt.Errorf("%w: %w", errors.ErrUnsupported, err)
+		}
 		return errors.Join(err, undo())
 	}
 	return nil
@@ -149,8 +153,19 @@ func (t *transaction) explain(err error) error {
 	}
 	kind := t.messages[refused.Index].Kind
 	unknown := slices.Contains([]unix.Errno{unix.ENOENT, unix.EOPNOTSUPP, unix.EAFNOSUPPORT}, refused.Errno)
-	if unknown && (kind == unix.NFT_MSG_NEWTABLE || kind == unix.NFT_MSG_NEWCHAIN) {
-		err = fmt.Errorf("%w: %w", errNoTable, err)
+	switch v := t.verdicts[refused.Index].(type) {
+	case nil:
+		if unknown && (kind == unix.NFT_MSG_NEWTABLE || kind == unix.NFT_MSG_NEWCHAIN) {
+			err = fmt.Errorf("%w: %w", errNoTable, err)
+		}
+	case tp.Zone:
+		if unknown {
+			err = fmt.Errorf("%w: %w", tp.ErrNoZones, err)
+		}
+	case tp.Redirect:
+		if unknown {
+			err = fmt.Errorf("redirection to port %d: %w: %w", v.Port, errors.ErrUnsupported, err)
+		}
 	}
 	return fmt.Errorf("the kernel refuses %s: %w", t.about[refused.Index], err)
 }

@@ -34,7 +34,6 @@ func BenchmarkBackend(b *testing.B) {
 	}{
 		{name: "plan", do: func(int) error { redirectlab.NewPlan(b, func(c *tp.Config) { c.DNS.Enabled = true }); return nil }},
 		{name: "facts", do: func(int) error { return be.Facts(b.Context(), &tp.Host{}) }},
-		{name: "probe", do: func(int) error { return be.Probe(b.Context(), &tp.Host{}, true) }},
 		{name: "fresh", before: func(int) error { return remove() }, do: func(int) error { return apply(plan) }},
 		{name: "replace", do: func(i int) error { return apply([]*tp.Plan{plan, other}[i%2]) }},
 		{name: "again", onceBefore: func() error { return apply(plan) }, do: func(int) error { return apply(plan) }},

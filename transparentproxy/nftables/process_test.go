@@ -52,9 +52,6 @@ func process(what string) error {
 	if err := b.Facts(ctx, &host); err != nil || what == "facts" {
 		return err
 	}
-	if err := b.Probe(ctx, &host, true); err != nil || !host.ConntrackZones {
-		return fmt.Errorf("got %+v, error %w", host, err)
-	}
 	if err := b.Apply(ctx, processPlan()); err != nil || what == "install" {
 		return err
 	}

@@ -3,14 +3,43 @@
 package nftables
 
 import (
+	"errors"
 	"fmt"
 	"testing"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/kuma-dp/kuma-dp/test/redirectlab"
+	tp "github.com/kuma-dp/kuma-dp/transparentproxy"
 	"github.com/kuma-dp/kuma-dp/transparentproxy/internal/netns"
 )
+
+// TestRefusedRules has the kernel refuse rules as one does that lacks a part.
+func TestRefusedRules(t *testing.T) {
+	tr := &transaction{}
+	tr.add("a table", newTable(unix.NFPROTO_INET))
+	if err := tr.fill(must(compile(redirectlab.NewFullPlan(t), unix.NFPROTO_INET))[0]); err != nil {
+		t.Fatal(err)
+	}
+	seen := map[error]int{}
+	for i := range tr.messages {
+		err := tr.explain(&netns.Refused{Index: i, Errno: unix.ENOENT})
+		if !errors.Is(err, unix.ENOENT) {
+			t.Errorf("%s: %v does not say why", tr.about[i], err)
+		}
+		for _, kind := range []error{tp.ErrNoZones, errors.ErrUnsupported, errNoTable} {
+			if errors.Is(err, kind) {
+				seen[kind]++
+			}
+		}
+		if err := tr.explain(&netns.Refused{Index: i, Errno: unix.EPERM}); errors.Is(err, tp.ErrNoZones) || errors.Is(err, errors.ErrUnsupported) {
+			t.Errorf("%s: %v is taken for a lack", tr.about[i], err)
+		}
+	}
+	if seen[tp.ErrNoZones] == 0 || seen[errors.ErrUnsupported] == 0 || seen[errNoTable] < 2 || seen[tp.ErrNoZones]+seen[errors.ErrUnsupported]+seen[errNoTable] >= len(tr.messages) {
+		t.Errorf("of %d messages: %v", len(tr.messages), seen)
+	}
+}
 
 func TestErrorsOfTheKernel(t *testing.T) {
 	if err := fmt.Errorf("list: %w", unix.EOPNOTSUPP); !isAbsent(err) || isAbsent(unix.EPERM) || isAbsent(nil) {

@@ -3,7 +3,6 @@
 package nftables
 
 import (
-	"errors"
 	"os"
 	"testing"
 
@@ -81,15 +80,5 @@ func TestRestoreGoesBackToWhatWasSaved(t *testing.T) {
 				t.Error("the journal is left")
 			}
 		})
-	}
-}
-
-// TestKernelThatCannot has the kernel refuse what every plan needs, as one without NAT in nf_tables does.
-func TestKernelThatCannot(t *testing.T) {
-	h := redirectlab.NewHosts(t, "tp-nftcannot", "mesh")[0]
-	var host tp.Host
-	err := h.Do(func() error { return probe(&host, tp.Jump{Chain: "nowhere"}, true) })
-	if !errors.Is(err, errors.ErrUnsupported) || host.ConntrackZones {
-		t.Errorf("got %+v, %v", host, err)
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/google/nftables/userdata"
 	"golang.org/x/sys/unix"
 
+	tp "github.com/kuma-dp/kuma-dp/transparentproxy"
 	"github.com/kuma-dp/kuma-dp/transparentproxy/internal/netns"
 )
 
@@ -16,6 +17,7 @@ import (
 type transaction struct {
 	messages []netns.Message
 	about    []string
+	verdicts map[int]tp.Verdict // of the messages that are rules of a plan
 }
 
 func (t *transaction) add(about string, m ...netns.Message) {
@@ -79,6 +81,10 @@ func (t *transaction) fill(want table) error {
 			attrs := netns.AppendString(netns.AppendString(nil, unix.NFTA_RULE_TABLE, tableName), unix.NFTA_RULE_CHAIN, c.name)
 			attrs = netns.AppendAttr(attrs, unix.NFTA_RULE_EXPRESSIONS|unix.NLA_F_NESTED, list)
 			attrs = netns.AppendAttr(attrs, unix.NFTA_RULE_USERDATA, userdata.AppendString(nil, userdata.TypeComment, r.comment()))
+			if t.verdicts == nil {
+				t.verdicts = map[int]tp.Verdict{}
+			}
+			t.verdicts[len(t.messages)] = r.verdict
 			t.add(about, netns.Message{Kind: unix.NFT_MSG_NEWRULE, Flags: unix.NLM_F_CREATE | unix.NLM_F_APPEND, Family: want.family, Attrs: attrs})
 		}
 	}

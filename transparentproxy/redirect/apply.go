@@ -45,6 +45,8 @@ type transition struct {
 	there  survey
 	before *record
 	id     string
+	// refused is why the chosen backend did not take the plan.
+	refused error
 }
 
 // begin works out what to do.
@@ -58,8 +60,29 @@ func (m *Manager) begin(ctx context.Context, cfg tp.Config) (*transition, error)
 	return t, err
 }
 
-// install makes the change, or none.
-func (m *Manager) install(ctx context.Context, t *transition) (err error) {
+// install makes the change, or none. What the kernel lacks shows when it refuses the plan: another is made then, without
+// conntrack zones or for the next backend.
+func (m *Manager) install(ctx context.Context, t *transition) error {
+	for {
+		err := m.tryInstall(ctx, t)
+		switch {
+		case err == nil:
+			return nil
+		case errors.Is(t.refused, tp.ErrNoZones) && t.host.ConntrackZones:
+			t.host.ConntrackZones = false
+			t.Plan, err = tp.NewPlan(t.cfg, t.host)
+		case errors.Is(t.refused, errors.ErrUnsupported):
+			m.passOver(t.chosen, t.there, t.refused)
+			t.chosen, t.Planned, err = m.pick(ctx, t.cfg, t.there, t.before, true)
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+func (m *Manager) tryInstall(ctx context.Context, t *transition) (err error) {
+	t.refused = nil
 	var undo []func(context.Context) error
 	defer func() {
 		if err == nil {
@@ -114,8 +137,8 @@ func (m *Manager) install(ctx context.Context, t *transition) (err error) {
 		}
 		undo = append(undo, back)
 	}
-	if err := t.chosen.Backend.Apply(ctx, t.Plan); err != nil {
-		return err
+	if t.refused = t.chosen.Backend.Apply(ctx, t.Plan); t.refused != nil {
+		return t.refused
 	}
 	for _, c := range others {
 		back, err := saved(ctx, c.Backend)

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -171,16 +172,49 @@ func TestDockerCounts(t *testing.T) {
 	}
 }
 
-// oldKernel is nftables on a kernel that does not have it.
-type oldKernel struct{ redirect.Backend }
+// oldKernel is nftables on a kernel that does not have it, or not all of it.
+type oldKernel struct {
+	redirect.Backend
+	facts, apply error
+}
 
-func (oldKernel) Facts(context.Context, *tp.Host) error {
-	return fmt.Errorf("the kernel refuses nf_tables: %w", unix.EOPNOTSUPP)
+func (k oldKernel) Facts(ctx context.Context, h *tp.Host) error {
+	return errors.Join(k.facts, k.Backend.Facts(ctx, h))
+}
+
+// Apply refuses only plans with zones when zones are what is lacking.
+func (k oldKernel) Apply(ctx context.Context, p *tp.Plan) error {
+	zones := slices.ContainsFunc(p.Family(tp.IPv4).Tables, func(t tp.Table) bool { return t.Name == tp.TableRaw })
+	if k.apply != nil && (zones || !errors.Is(k.apply, tp.ErrNoZones)) {
+		return k.apply
+	}
+	return k.Backend.Apply(ctx, p)
+}
+
+func TestKernelWithoutZones(t *testing.T) {
+	l := newLab(t, "rd-nozone", redirect.Auto)
+	l.m = l.manager(t, redirect.Auto, func(all []redirect.Candidate) {
+		all[0].Backend = oldKernel{Backend: all[0].Backend, apply: fmt.Errorf("the kernel refuses a rule: %w", tp.ErrNoZones)}
+	})
+	p := l.apply(t, l.m, config(func(c *tp.Config) { c.DNS.CaptureAll = true }))
+	if p.Backend != "nftables" || !strings.Contains(strings.Join(p.Plan.Warnings, "\n"), "conntrack zone splitting is disabled") {
+		t.Errorf("%s, %q", p.Backend, p.Plan.Warnings)
+	}
+	l.wants(t, redirect.InSync)
+	l.remove(t, l.m)
+	l.gone(t)
 }
 
 func TestKernelWithoutNFTables(t *testing.T) {
+	lack := fmt.Errorf("the kernel refuses nf_tables: %w", unix.EOPNOTSUPP)
+	for name, kernel := range map[string]oldKernel{"nothing of it": {facts: lack}, "no redirection": {apply: lack}} {
+		t.Run(name, func(t *testing.T) { testKernelWithoutNFTables(t, kernel) })
+	}
+}
+
+func testKernelWithoutNFTables(t *testing.T, kernel oldKernel) {
 	l := newLab(t, "rd-old", redirect.Auto)
-	age := func(all []redirect.Candidate) { all[0].Backend = oldKernel{all[0].Backend} }
+	age := func(all []redirect.Candidate) { kernel.Backend = all[0].Backend; all[0].Backend = kernel }
 	err := l.Do(func() error { _, err := l.manager(t, "nftables", age).Apply(t.Context(), config(nil)); return err })
 	if !errors.Is(err, redirect.ErrNoBackend) || !strings.Contains(err.Error(), "nftables: the kernel refuses nf_tables: operation not supported") {
 		t.Errorf("got %v", err)

@@ -30,7 +30,7 @@ func (m *Manager) Plan(ctx context.Context, cfg tp.Config) (*Planned, error) {
 	return p, err
 }
 
-// plan makes the plan for a backend. With probe the kernel is tried; otherwise what it can is as recorded, or everything.
+// plan makes the plan for a backend. With probe it finds out about conntrack zones; otherwise they are as recorded, or there.
 func (m *Manager) plan(ctx context.Context, cfg tp.Config, c Candidate, s survey, rec *record, probe bool) (*Planned, error) {
 	h, err := detect(cfg, rec)
 	if err != nil {
@@ -43,13 +43,13 @@ func (m *Manager) plan(ctx context.Context, cfg tp.Config, c Candidate, s survey
 		return nil, err
 	}
 	zones := func(c tp.Config) bool { return c.DNS.On() && !c.DNS.SkipZoneSplit }
-	inUse := rec != nil && rec.Backend == c.Name && (zones(rec.Config) || !zones(cfg))
 	switch p, ok := c.Backend.(prober); {
-	case ok && probe && (!inUse || !rec.Host.ConntrackZones): // trying takes a while
-		if err := p.Probe(ctx, &h, zones(cfg)); err != nil {
+	case !zones(cfg):
+	case probe && ok:
+		if err := p.ProbeZones(ctx, &h); err != nil {
 			return nil, err
 		}
-	case inUse:
+	case !probe && rec != nil && rec.Backend == c.Name && zones(rec.Config):
 		h.ConntrackZones = rec.Host.ConntrackZones
 	}
 	plan, err := tp.NewPlan(cfg, h)

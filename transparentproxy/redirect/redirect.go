@@ -25,7 +25,8 @@ type Backend interface {
 	// lacks what the backend needs.
 	Facts(ctx context.Context, host *tp.Host) error
 	// Apply makes the kernel follow the plan without a moment of no redirection when there was one. An error means that
-	// everything is as it was.
+	// everything is as it was. It is errors.ErrUnsupported or tp.ErrNoZones when the kernel lacks what the backend or the plan
+	// needs.
 	Apply(ctx context.Context, plan *tp.Plan) error
 	// Remove takes out everything, needing neither a plan nor a journal nor a user. removed says whether there was anything.
 	Remove(ctx context.Context) (removed bool, err error)
@@ -38,10 +39,9 @@ type Backend interface {
 
 // What some backends can do besides.
 type (
-	// prober finds out by trying what the kernel has, and whether it has conntrack zones if the plan is to use them. It changes no
-	// rule, but may make the kernel load modules. The error is that of Facts.
+	// prober finds out about conntrack zones by trying, which may make the kernel load modules. Others find out by applying.
 	prober interface {
-		Probe(ctx context.Context, host *tp.Host, zones bool) error
+		ProbeZones(ctx context.Context, host *tp.Host) error
 	}
 	// sharer stands among the rules of others and says how many there are.
 	sharer interface {
@@ -188,9 +188,14 @@ func (m *Manager) pick(ctx context.Context, cfg tp.Config, s survey, rec *record
 		if !errors.Is(err, errors.ErrUnsupported) {
 			return c, p, err
 		}
-		m.cfg.Log.Info("backend cannot be used on this kernel", "backend", c.Name, "error", err)
-		s[c.Name] = found{there: s[c.Name].there, err: err}
+		m.passOver(c, s, err)
 	}
+}
+
+// passOver keeps a backend from being chosen again.
+func (m *Manager) passOver(c Candidate, s survey, err error) {
+	m.cfg.Log.Info("backend cannot be used on this kernel", "backend", c.Name, "error", err)
+	s[c.Name] = found{there: s[c.Name].there, err: err}
 }
 
 // choose picks the backend: the one asked for, else the one in use, else the first that works.
