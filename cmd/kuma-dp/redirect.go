@@ -11,15 +11,15 @@ import (
 	"time"
 
 	"github.com/kuma-dp/kuma-dp/agent"
-	"github.com/kuma-dp/kuma-dp/cmd/internal/redirection"
 	"github.com/kuma-dp/kuma-dp/internal/group"
 	tp "github.com/kuma-dp/kuma-dp/transparentproxy"
+	"github.com/kuma-dp/kuma-dp/transparentproxy/candidates"
 	"github.com/kuma-dp/kuma-dp/transparentproxy/redirect"
 	"github.com/kuma-dp/kuma-dp/transparentproxy/settings"
 )
 
-// hostRedirection is that of the host for as long as the proxy runs.
-type hostRedirection struct {
+// redirection is that of the host for as long as the proxy runs.
+type redirection struct {
 	m   *redirect.Manager
 	cfg tp.Config
 	// deadline bounds installing and removing, so that a lock held by somebody else never hangs a start or an end.
@@ -28,7 +28,7 @@ type hostRedirection struct {
 }
 
 // newRedirection reads what to redirect and checks that this process can. Nothing is changed yet.
-func newRedirection(ctx context.Context, cfg agent.Config, in io.Reader, log *slog.Logger) (*hostRedirection, error) {
+func newRedirection(ctx context.Context, cfg agent.Config, in io.Reader, log *slog.Logger) (*redirection, error) {
 	rt := cfg.DataplaneRuntime
 	if rt.ResourcePath == "-" && slices.Contains(rt.TransparentProxyConfig, "-") {
 		return nil, errors.Join(errors.New("--dataplane-file and --transparent-proxy-config cannot both be read from standard input"), agent.ErrConfig)
@@ -68,11 +68,11 @@ func newRedirection(ctx context.Context, cfg agent.Config, in io.Reader, log *sl
 		log.Warn("kumactl does not know of this redirection, and uninstalling it will be repaired: make the directory for this user "+
 			"(RuntimeDirectory=kuma-tproxy in its unit, or install -d -o USER -m 0700 "+redirect.DefaultStateDir+")", "directory", redirect.DefaultStateDir)
 	}
-	m, err := redirection.NewManager(ctx, s.Options, redirect.Config{Backend: rt.TransparentProxyBackend, StateDir: dir, Log: log}, os.Getenv("PATH"))
+	m, err := candidates.NewManager(ctx, s.Options, redirect.Config{Backend: rt.TransparentProxyBackend, StateDir: dir, Log: log}, os.Getenv("PATH"))
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("--transparent-proxy: %w", err), agent.ErrConfig)
 	}
-	return &hostRedirection{m, c, s.Options.Deadline(), log}, nil
+	return &redirection{m, c, s.Options.Deadline(), log}, nil
 }
 
 // allowed checks that this process may redirect, and that what it and Envoy send is left alone.
@@ -91,7 +91,7 @@ func allowed(uid uint32) error {
 }
 
 // around redirects, runs the proxy, and takes redirection out again. What a killed kuma-dp left is replaced at the start.
-func (r *hostRedirection) around(ctx context.Context, run func(context.Context) error) (err error) {
+func (r *redirection) around(ctx context.Context, run func(context.Context) error) (err error) {
 	bounded, cancel := context.WithTimeout(ctx, r.deadline)
 	defer cancel()
 	done, err := r.m.Apply(bounded, r.cfg)
@@ -120,7 +120,7 @@ func (r *hostRedirection) around(ctx context.Context, run func(context.Context) 
 }
 
 // watch keeps redirection as it is. That it cannot is no reason to end the proxy.
-func (r *hostRedirection) watch(ctx context.Context) error {
+func (r *redirection) watch(ctx context.Context) error {
 	switch err := r.m.Watch(ctx); {
 	case errors.Is(err, redirect.ErrUninstalled):
 		r.log.Warn("redirection was uninstalled by somebody; the proxy goes on without it")

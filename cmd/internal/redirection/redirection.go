@@ -14,7 +14,6 @@ import (
 	"github.com/kuma-dp/kuma-dp/internal/command"
 	tp "github.com/kuma-dp/kuma-dp/transparentproxy"
 	"github.com/kuma-dp/kuma-dp/transparentproxy/candidates"
-	"github.com/kuma-dp/kuma-dp/transparentproxy/iptables"
 	"github.com/kuma-dp/kuma-dp/transparentproxy/redirect"
 	"github.com/kuma-dp/kuma-dp/transparentproxy/settings"
 )
@@ -54,23 +53,7 @@ func (p Process) log() *slog.Logger { return slog.New(slog.NewTextHandler(p.Err,
 // Manager has all backends of this host; backend is one of candidates.Names, or empty.
 func (p Process) Manager(ctx context.Context, o settings.Options, backend string) (*redirect.Manager, error) {
 	path, _ := p.LookupEnv("PATH") // none is as good as empty
-	return NewManager(ctx, o, redirect.Config{Backend: backend, Log: p.log()}, path)
-}
-
-// NewManager completes a configuration with all backends of this host, which find programs in path.
-func NewManager(ctx context.Context, o settings.Options, c redirect.Config, path string) (*redirect.Manager, error) {
-	cfg := candidates.Config{
-		Log: c.Log, Path: path, StateDir: c.StateDir, Wait: o.Wait, WaitInterval: o.WaitInterval, MaxRetries: o.MaxRetries, RetryDelay: o.RetryDelay,
-		NoComments: o.NoComments, Sandbox: o.Sandbox, Executables: map[tp.Family]iptables.Executables{},
-	}
-	for family, e := range o.Executables {
-		cfg.Executables[family] = iptables.Executables(e)
-	}
-	if len(cfg.Executables) > 0 && (c.Backend == "" || c.Backend == redirect.Auto) {
-		c.Backend = redirect.IPTables // which is what they are for
-	}
-	c.Candidates = candidates.All(ctx, cfg)
-	return redirect.New(c)
+	return candidates.NewManager(ctx, o, redirect.Config{Backend: backend, Log: p.log()}, path)
 }
 
 // BindHost adds the flags that say how redirection gets into the kernel, as opposed to what is redirected.
