@@ -88,6 +88,11 @@ func (d *resourceDiff) fill(pair resourcePair) (err error) {
 		df.objects(at, d.before, d.after)
 	}
 	d.ops = df.ops
+	for i := range d.ops {
+		if err := d.ops[i].write(); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 

@@ -17,6 +17,9 @@ type Operation struct {
 	Op    string `json:"op"`
 	Path  string `json:"path"`
 	Value any    `json:"value"`
+
+	// text is what it looks like in an answer, nil when nobody has written it yet.
+	text []byte
 }
 
 // diffJSON returns the patch that makes to of from; both must be JSON objects.
@@ -54,10 +57,12 @@ func decode(text []byte) (map[string]any, error) {
 
 type differ struct{ ops []Operation }
 
-func (d *differ) add(path string, v any) { d.ops = append(d.ops, Operation{"add", path, v}) }
+func (d *differ) add(path string, v any) {
+	d.ops = append(d.ops, Operation{Op: "add", Path: path, Value: v})
+}
 
 func (d *differ) remove(path string, v any) {
-	d.ops = append(d.ops, Operation{"test", path, v}, Operation{"remove", path, v})
+	d.ops = append(d.ops, Operation{Op: "test", Path: path, Value: v}, Operation{Op: "remove", Path: path, Value: v})
 }
 
 func (d *differ) values(path string, a, b any) {

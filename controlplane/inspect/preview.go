@@ -83,7 +83,7 @@ func (i *Inspector) previewRoute(r api.Router) {
 		if err != nil {
 			return err
 		}
-		return api.WriteJSON(w, http.StatusOK, body)
+		return body.write(w)
 	}, api.Doc{
 		Summary: "What resources would change, without storing them: one of them or a list. With delete=true, what their removal would",
 		Tag:     tag, Query: []string{"delete"}, Request: api.AnyOf{map[string]any{}, []map[string]any{}}, Response: previewBody{},
