@@ -121,7 +121,23 @@ func (w *Workload) prepare(ctx context.Context, cfg WorkloadConfig) error {
 	}
 	_, err = output(w.Host.Command(ctx, 0, w.scene.Path("kumactl"),
 		"install", "transparent-proxy", "--kuma-dp-user", "kuma-dp", "--redirect-dns"))
+	w.scene.onClose(redirection{w})
 	return err
+}
+
+// redirection is that of a workload. Its rules would go with the host, but not what is remembered of them in /run.
+type redirection struct{ *Workload }
+
+// uninstallLimit is far more than an uninstallation takes.
+const uninstallLimit = 30 * time.Second
+
+func (r redirection) Close() error {
+	ctx, cancel := context.WithTimeout(context.Background(), uninstallLimit)
+	defer cancel()
+	if _, err := output(r.Host.Command(ctx, 0, r.scene.Path("kumactl"), "uninstall", "transparent-proxy")); err != nil {
+		return fmt.Errorf("end the redirection of %s: %w", r.Name, err)
+	}
+	return nil
 }
 
 // StartApp starts the workload's application, again after App was closed.
