@@ -4,10 +4,12 @@ package redirectlab
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/netip"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -150,18 +152,35 @@ func probe(ctx context.Context, h *netlab.Host, uid int, proto, addr, local stri
 		return fmt.Sprintf("no connection: %v", err)
 	}
 	defer c.Close()
-	if proto == "udp" {
-		if _, err := io.WriteString(c, "?"); err != nil {
-			return err.Error()
-		}
-	}
-	if err := c.SetReadDeadline(time.Now().Add(wait)); err != nil {
-		return err.Error()
-	}
-	buf := make([]byte, 512)
-	n, err := c.Read(buf)
+	answer, err := ask(c, proto == "udp", time.Now().Add(wait))
 	if err != nil {
 		return fmt.Sprintf("no answer: %v", err)
 	}
-	return string(buf[:n])
+	return answer
+}
+
+// again is how long a packet may be under way before it counts as lost: a new link drops what waits for its neighbour.
+const again = time.Second
+
+// ask returns what comes until a point in time. With packets it asks again and again, as resolvers do.
+func ask(c net.Conn, packets bool, until time.Time) (string, error) {
+	buf := make([]byte, 512)
+	for {
+		deadline := until
+		if packets {
+			if _, err := io.WriteString(c, "?"); err != nil {
+				return "", err
+			}
+			if next := time.Now().Add(again); next.Before(until) {
+				deadline = next
+			}
+		}
+		if err := c.SetReadDeadline(deadline); err != nil {
+			return "", err
+		}
+		n, err := c.Read(buf)
+		if !errors.Is(err, os.ErrDeadlineExceeded) || deadline.Equal(until) {
+			return string(buf[:n]), err
+		}
+	}
 }
