@@ -27,3 +27,10 @@ func TestBackendWithoutInetNAT(t *testing.T) {
 		return b
 	})
 }
+
+func must[T any](v T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return v
+}

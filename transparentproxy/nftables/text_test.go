@@ -17,6 +17,7 @@ import (
 	"github.com/kuma-dp/kuma-dp/internal/netlab"
 	"github.com/kuma-dp/kuma-dp/test/redirectlab"
 	tp "github.com/kuma-dp/kuma-dp/transparentproxy"
+	"github.com/kuma-dp/kuma-dp/transparentproxy/internal/planmodel"
 )
 
 var update = flag.Bool("update", false, "write the golden files")
@@ -181,7 +182,7 @@ func TestTextOfTheContractsConfigurations(t *testing.T) {
 func TestTextOfAnyPlan(t *testing.T) {
 	p := newPair(t, "tp-nftany")
 	rapid.Check(t, func(rt *rapid.T) {
-		if err := p.same(t, anyPlan(rt)); err != nil {
+		if err := p.same(t, planmodel.AnyPlan(rt)); err != nil {
 			rt.Fatal(err)
 		}
 	})

@@ -1,6 +1,4 @@
-//go:build linux
-
-package nftables
+package planmodel
 
 import (
 	"fmt"
@@ -12,13 +10,6 @@ import (
 	tp "github.com/kuma-dp/kuma-dp/transparentproxy"
 )
 
-func must[T any](v T, err error) T {
-	if err != nil {
-		panic(err)
-	}
-	return v
-}
-
 // apart leaves out what the other list holds too, which no configuration may have.
 func apart(list, other tp.Ports) tp.Ports {
 	return slices.DeleteFunc(list, func(p tp.PortRange) bool {
@@ -26,8 +17,8 @@ func apart(list, other tp.Ports) tp.Ports {
 	})
 }
 
-// anyPlan is the plan of any configuration on any host.
-func anyPlan(t *rapid.T) *tp.Plan {
+// AnyPlan is the plan of any configuration on any host.
+func AnyPlan(t *rapid.T) *tp.Plan {
 	port := rapid.OneOf(rapid.SampledFrom([]uint16{1, 22, 53, 54, 80, 81, 443, 15001, 65534, 65535}), rapid.Uint16Range(1, 65535))
 	ports := func(name string, atLeast int) tp.Ports {
 		var out tp.Ports
@@ -41,14 +32,15 @@ func anyPlan(t *rapid.T) *tp.Plan {
 	prefix := func() netip.Prefix {
 		a := netip.MustParseAddr(rapid.SampledFrom([]string{
 			"10.0.0.0", "10.0.0.1", "10.0.0.2", "10.1.0.0", "172.16.0.0", "192.168.255.255", "255.255.255.255", "0.0.0.0", "10.255.0.53",
-			"fd00::", "fd00::1", "fe80::1", "::1.2.3.4", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", "::", "fd00:53::53",
+			"10.77.0.2", "127.0.0.1", "127.0.0.6", "127.0.0.11",
+			"fd00::", "fd00::1", "fe80::1", "fd00:77:0::2", "::1", "::6", "::1.2.3.4", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", "::", "fd00:53::53",
 		}).Draw(t, "address"))
-		bits := a.BitLen() - rapid.SampledFrom([]int{0, 0, 0, 1, 7, 8, 16, 20, 32}).Draw(t, "host bits")
+		bits := a.BitLen() - rapid.SampledFrom([]int{0, 0, 0, 0, 0, 1, 7, 8, 8, 16, 20, 32}).Draw(t, "host bits")
 		return netip.PrefixFrom(a, bits).Masked()
 	}
 	prefixes := func(name string) []netip.Prefix {
 		var out []netip.Prefix
-		for range rapid.IntRange(0, 8).Draw(t, name) {
+		for range rapid.SampledFrom([]int{0, 0, 1, 1, 2, 3, 8}).Draw(t, name) {
 			out = append(out, prefix())
 		}
 		return out
@@ -101,4 +93,84 @@ func anyPlan(t *rapid.T) *tp.Plan {
 		panic(fmt.Sprintf("%v: %+v", err, cfg))
 	}
 	return plan
+}
+
+// Edges are the values that a plan asks about, and their neighbours.
+type Edges struct {
+	Ports     []uint16
+	UIDs      []uint32
+	Addresses map[tp.Family][]netip.Addr
+}
+
+// EdgesOf finds them.
+func EdgesOf(plan *tp.Plan) Edges {
+	e := Edges{Addresses: map[tp.Family][]netip.Addr{}}
+	for _, f := range plan.Families {
+		for _, t := range f.Tables {
+			for _, c := range t.Chains {
+				for _, r := range c.Rules {
+					for _, m := range r.Match {
+						e.add(f.Family, m)
+					}
+				}
+			}
+		}
+	}
+	return e
+}
+
+func (e *Edges) add(f tp.Family, m tp.Match) {
+	span := func(r tp.PortRange) { e.Ports = append(e.Ports, r.First-1, r.First, r.Last, r.Last+1) }
+	address := func(p netip.Prefix) {
+		last := lastOf(p)
+		for _, a := range []netip.Addr{p.Addr(), p.Addr().Prev(), last, last.Next()} {
+			if a.IsValid() {
+				e.Addresses[f] = append(e.Addresses[f], a)
+			}
+		}
+	}
+	switch m := m.(type) {
+	case tp.Source:
+		address(m.Prefix)
+	case tp.Destination:
+		address(m.Prefix)
+	case tp.DestinationPort:
+		span(m.Range)
+	case tp.Multiport:
+		for _, r := range m.Ports {
+			span(r)
+		}
+	case tp.Owner:
+		e.UIDs = append(e.UIDs, m.UIDs.First-1, m.UIDs.First, m.UIDs.Last, m.UIDs.Last+1)
+	}
+}
+
+func lastOf(p netip.Prefix) netip.Addr {
+	b := p.Addr().AsSlice()
+	for i := p.Bits(); i < 8*len(b); i++ {
+		b[i/8] |= 0x80 >> (i % 8)
+	}
+	a, _ := netip.AddrFromSlice(b)
+	return a
+}
+
+// AnyPacket is made of values that the plan asks about, and their neighbours, whether or not a network would let it through.
+func AnyPacket(t *rapid.T, plan *tp.Plan) Packet {
+	e := EdgesOf(plan)
+	fixed := map[tp.Family][]netip.Addr{
+		tp.IPv4: {netip.MustParseAddr("127.0.0.1"), netip.MustParseAddr("127.0.0.6"), netip.MustParseAddr("10.77.0.1")},
+		tp.IPv6: {netip.MustParseAddr("::1"), netip.MustParseAddr("::6"), netip.MustParseAddr("fd77::1")},
+	}
+	p := Packet{Family: rapid.SampledFrom([]tp.Family{tp.IPv4, tp.IPv6}).Draw(t, "family")}
+	interfaces := rapid.SampledFrom([]string{"lo", "eth0", "docker0", "br1", "a.b@c-d_e", "fifteen-letters", "fourteen-char1"})
+	port := rapid.SampledFrom(append([]uint16{0, 53, 8080, 15053, 65535}, e.Ports...))
+	addr := rapid.SampledFrom(append(fixed[p.Family], e.Addresses[p.Family]...))
+	p.From = netip.AddrPortFrom(addr.Draw(t, "from"), port.Draw(t, "source port"))
+	p.To = netip.AddrPortFrom(addr.Draw(t, "to"), port.Draw(t, "destination port"))
+	p.In, p.Out = interfaces.Draw(t, "in"), interfaces.Draw(t, "out")
+	p.Protocol = rapid.SampledFrom([]string{"tcp", "udp", "icmp"}).Draw(t, "protocol")
+	p.UID = rapid.SampledFrom(append([]uint32{0, 5678, 1003}, e.UIDs...)).Draw(t, "uid")
+	p.Nobody = rapid.IntRange(0, 4).Draw(t, "nobody") == 0
+	p.Invalid = rapid.Bool().Draw(t, "invalid")
+	return p
 }
