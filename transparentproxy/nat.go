@@ -124,8 +124,10 @@ func (b *builder) prerouting() Chain {
 			put(id+".dns", fmt.Sprintf("redirect DNS requests on interface %s to the kuma-dp DNS proxy (listening on port %d)", v.Interface, b.cfg.DNS.Port),
 				Redirect{b.cfg.DNS.Port}, InInterface{v.Interface}, Protocol{Name: "udp", Module: true}, toDNS())
 		}
-		put(id, fmt.Sprintf("redirect TCP traffic on interface %s not destined for %s to envoy (port %d)", v.Interface, v.Network, b.cfg.Outbound.Port),
-			Redirect{b.cfg.Outbound.Port}, Destination{Not: true, Prefix: v.Network}, InInterface{v.Interface}, tcp)
+		if v.Network.Bits() > 0 { // no packet is destined for elsewhere, and iptables-nft refuses a rule that says so
+			put(id, fmt.Sprintf("redirect TCP traffic on interface %s not destined for %s to envoy (port %d)", v.Interface, v.Network, b.cfg.Outbound.Port),
+				Redirect{b.cfg.Outbound.Port}, Destination{Not: true, Prefix: v.Network}, InInterface{v.Interface}, tcp)
+		}
 	}
 	put("inbound", "redirect inbound TCP traffic to our custom chain for processing", Jump{ChainInbound}, tcp)
 	return c

@@ -172,6 +172,12 @@ func TestPlanOfHostFacts(t *testing.T) {
 			name: "ranges", families: 2, addressesWant: 1, set: func(c *Config) { c.Inbound.ExcludePorts = must(ParsePorts("3000-3010")) },
 			has: "-A KUMA_MESH_INBOUND -p tcp --dport 3000:3010 -j RETURN\n",
 		},
+		{
+			name: "a virtual network of all addresses", families: 2, addressesWant: 1, set: func(c *Config) {
+				c.DNS.Enabled, c.VNets = true, []VNet{must(ParseVNet("a:0.0.0.0/0")), must(ParseVNet("a:::/0"))}
+			},
+			has: "-I PREROUTING 1 -i a -m udp -p udp --dport 53 -j REDIRECT --to-ports 15053\n-I PREROUTING 2 -p tcp -j KUMA_MESH_INBOUND\n", hasNot: "! -d ::/0",
+		},
 		{name: "things named twice", families: 2, addressesWant: 1, set: func(c *Config) {
 			c.DNS.Enabled = true
 			c.Inbound.ExcludePorts, c.Outbound.ExcludePorts = must(ParsePorts("1,1")), must(ParsePorts("1,1"))
