@@ -49,6 +49,9 @@ func AnyPlan(t *rapid.T) *tp.Plan {
 	cfg := tp.DefaultConfig()
 	cfg.IPFamilyMode = rapid.SampledFrom([]tp.FamilyMode{tp.DualStack, tp.IPv4Only}).Draw(t, "mode")
 	cfg.Inbound.Enabled, cfg.Outbound.Enabled = rapid.IntRange(0, 4).Draw(t, "inbound") > 0, rapid.IntRange(0, 4).Draw(t, "outbound") > 0
+	cfg.Inbound.Port = rapid.SampledFrom([]uint16{tp.DefaultInboundPort, 25006}).Draw(t, "inbound port")
+	cfg.Outbound.Port = rapid.SampledFrom([]uint16{tp.DefaultOutboundPort, 25001}).Draw(t, "outbound port")
+	cfg.DNS.Port = rapid.SampledFrom([]uint16{tp.DefaultDNSPort, 15054}).Draw(t, "dns port")
 	cfg.Inbound.Insert, cfg.Outbound.Insert = flag.Draw(t, "insert inbound"), flag.Draw(t, "insert outbound")
 	if flag.Draw(t, "include") {
 		cfg.Inbound.IncludePorts, cfg.Outbound.IncludePorts = ports("include inbound", 0), ports("include outbound", 0)
@@ -72,7 +75,7 @@ func AnyPlan(t *rapid.T) *tp.Plan {
 		}
 		cfg.Outbound.ExcludeUIDs = append(cfg.Outbound.ExcludeUIDs, e)
 	}
-	cfg.DNS.Enabled, cfg.DNS.CaptureAll, cfg.DNS.SkipZoneSplit = flag.Draw(t, "dns"), flag.Draw(t, "all dns"), flag.Draw(t, "skip zones")
+	cfg.DNS.Enabled, cfg.DNS.CaptureAll, cfg.DNS.SkipZoneSplit = flag.Draw(t, "dns"), flag.Draw(t, "all dns"), rapid.IntRange(0, 3).Draw(t, "skip zones") == 0
 	for range rapid.IntRange(0, 3).Draw(t, "vnets") {
 		name := rapid.SampledFrom([]string{"eth0", "docker0", "br+", "+", "a.b@c-d_e", "fifteen-letters", "fourteen-char+"}).Draw(t, "interface")
 		cfg.VNets = append(cfg.VNets, tp.VNet{Interface: name, Network: prefix()})
@@ -81,7 +84,7 @@ func AnyPlan(t *rapid.T) *tp.Plan {
 	cfg.LogLevel = rapid.Uint8Range(0, 7).Draw(t, "log level")
 	host := tp.Host{
 		UID: rapid.SampledFrom([]uint32{5678, 0, 100000}).Draw(t, "dp"), IPv6: rapid.IntRange(0, 3).Draw(t, "ipv6") > 0,
-		ConntrackZones: flag.Draw(t, "zones"), Docker4: flag.Draw(t, "docker"), Docker6: flag.Draw(t, "docker6"),
+		ConntrackZones: rapid.IntRange(0, 3).Draw(t, "zones") > 0, Docker4: flag.Draw(t, "docker"), Docker6: flag.Draw(t, "docker6"),
 	}
 	for _, s := range []string{"10.255.0.53", "127.0.0.11", "fd00:53::53", "::1", "10.255.0.54"} {
 		if flag.Draw(t, s) {
