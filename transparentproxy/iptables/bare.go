@@ -120,8 +120,8 @@ func (rs *ruleset) shapes() (bare, doubtful map[string][]*regexp.Regexp) {
 		),
 		"nat PREROUTING": compile(
 			log("PREROUTING"),
-			`--dport=53 --to-ports=<dns> -i=\S+ -j=REDIRECT -p=udp`,
-			`!-d=\S+ --to-ports=<out> -i=\S+ -j=REDIRECT -p=tcp`,
+			`--dport=53 --to-ports=<dns>( -i=\S+)? -j=REDIRECT -p=udp`,
+			`!-d=\S+ --to-ports=<out>( -i=\S+)? -j=REDIRECT -p=tcp`,
 		),
 		"nat OUTPUT": compile(
 			log("OUTPUT"),

@@ -140,6 +140,10 @@ func canonical(words []string) string {
 					continue // iptables-save leaves it out
 				}
 			}
+		case "-i", "-o":
+			if value == "+" && not == "" {
+				continue // every interface: iptables-save leaves it out
+			}
 		case "--dports":
 			w = "--dport"
 		case "--uid-owner":

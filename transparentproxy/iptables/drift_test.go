@@ -4,6 +4,8 @@ package iptables
 
 import (
 	"errors"
+	"fmt"
+	"os"
 	"strings"
 	"testing"
 
@@ -100,6 +102,39 @@ func TestFlavourFollowsForeignRules(t *testing.T) {
 			}
 			if docker := strings.Contains(tc.setup, "DOCKER"); host.Docker4 != docker || host.Docker6 || !host.ConntrackZones {
 				t.Errorf("got facts %+v", host)
+			}
+		})
+	}
+}
+
+// TestEveryInterface has a virtual network behind every interface, of which iptables-save does not speak.
+func TestEveryInterface(t *testing.T) {
+	plan := redirectlab.NewPlan(t, func(c *tp.Config) {
+		c.DNS.CaptureAll = true
+		for _, s := range []string{"+:10.0.0.0/8", "+:fd00::/8"} {
+			v, err := tp.ParseVNet(s)
+			if err != nil {
+				t.Fatal(err)
+			}
+			c.VNets = append(c.VNets, v)
+		}
+	})
+	for _, flavour := range flavours {
+		t.Run(string(flavour), func(t *testing.T) {
+			h := redirectlab.NewHosts(t, "tp-every", "mesh")[0]
+			b := newBackend(t, flavour)
+			for _, b.cfg.NoComments = range []bool{false, true} {
+				redirectlab.Apply(t, h, b, plan)
+				if d := redirectlab.Check(t, h, b, plan); len(d) > 0 {
+					t.Errorf("after apply: %v", d)
+				}
+			}
+			if err := os.RemoveAll(b.cfg.StateDir); err != nil { // so that only their words tell whose the rules are
+				t.Fatal(err)
+			}
+			redirectlab.Remove(t, h, b)
+			if out := redirectlab.Shell(t, h, "", fmt.Sprintf("iptables-%[1]s-save; ip6tables-%[1]s-save", flavour)); strings.Contains(out, "-A ") {
+				t.Errorf("left:\n%s", out)
 			}
 		})
 	}
