@@ -109,7 +109,7 @@ nft list ruleset 2>/dev/null; ip -o addr; ip rule; ip -6 rule; ip route; ip -6 r
 		if f := strings.Fields(line); len(f) == 3 && line[0] == ':' {
 			line = f[0] + " " + f[1] + "\n"
 		}
-		lines = append(lines, line)
+		lines = append(lines, strings.ReplaceAll(line, " tentative ", " ")) // while the kernel looks for duplicates of its own addresses
 	}
 	return strings.Join(lines, "")
 }

@@ -136,8 +136,7 @@ func (l *lab) gone(t testing.TB) {
 // snapshot is everything that redirection could change, without legacy tables that are empty: the kernel cannot drop them.
 func (l *lab) snapshot(t testing.TB) string {
 	t.Helper()
-	s := withoutEmptyTables(redirectlab.Snapshot(t, l.Host))
-	return strings.ReplaceAll(s, " tentative ", " ") // while the kernel looks for duplicates of its own addresses
+	return withoutEmptyTables(redirectlab.Snapshot(t, l.Host))
 }
 
 func resolvConf(t testing.TB, servers ...string) string {
