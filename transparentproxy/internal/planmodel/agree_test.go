@@ -23,7 +23,7 @@ func TestMain(m *testing.M) {
 	given := map[string]bool{}
 	flag.Visit(func(f *flag.Flag) { given[f.Name] = true })
 	// Each check installs a plan three times. The values with which one failed are printed.
-	for name, value := range map[string]string{"rapid.checks": "40", "rapid.nofailfile": "true"} {
+	for name, value := range map[string]string{"rapid.checks": "30", "rapid.nofailfile": "true"} {
 		if !given[name] {
 			_ = flag.Set(name, value)
 		}
