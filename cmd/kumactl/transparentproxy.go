@@ -12,7 +12,6 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
-	"github.com/kuma-dp/kuma-dp/cmd/internal/redirection"
 	tp "github.com/kuma-dp/kuma-dp/transparentproxy"
 	"github.com/kuma-dp/kuma-dp/transparentproxy/redirect"
 	"github.com/kuma-dp/kuma-dp/transparentproxy/settings"
@@ -27,7 +26,7 @@ const (
 
 func newTransparentProxyCommand(a *app) *cobra.Command {
 	return group("transparent-proxy", "Look after the redirection of this host's traffic",
-		newStatusCommand(a), newConfirmCommand(a), newRollbackCommand(a), newGuardCommand(a))
+		newStatusCommand(a), newVerifyCommand(a), newConfirmCommand(a), newRollbackCommand(a), newGuardCommand(a))
 }
 
 func newStatusCommand(a *app) *cobra.Command {
@@ -71,12 +70,7 @@ Exit codes: 0 in sync (or repaired), 1 something differs, 2 nothing is redirecte
 			if err != nil {
 				return usage(cmd, err.Error())
 			}
-			var cfg *tp.Config
-			all.VisitAll(func(f *pflag.Flag) {
-				if f.Changed && how.Lookup(f.Name) == nil && f.Name != "disable-comments" && f.Name != "cni-mode" {
-					cfg = &s.Config
-				}
-			})
+			cfg := given(all, how, s.Config)
 			if cfg != nil && keepSSH && (repair || watch) {
 				a.process().KeepSSH(cfg)
 			}
@@ -95,12 +89,7 @@ Exit codes: 0 in sync (or repaired), 1 something differs, 2 nothing is redirecte
 	f.StringVarP(&output, "output", "o", "text", "output format: one of text|json")
 	f.BoolVar(&repair, "repair", false, "apply again what differs")
 	f.BoolVar(&watch, "watch", false, "keep on repairing")
-	redirection.BindHost(f, &backend, &keepSSH)
-	all.VisitAll(func(s *pflag.Flag) {
-		if s.Name != "dry-run" && s.Name != "verbose" {
-			f.AddFlag(s)
-		}
-	})
+	bindConfiguration(f, all, &backend, &keepSSH)
 	return cmd
 }
 

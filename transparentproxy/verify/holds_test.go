@@ -63,3 +63,43 @@ func TestEverythingHolds(t *testing.T) {
 		})
 	}
 }
+
+// TestNobodyHearsOfIt has listeners that take everything, as Envoy does, and fail when a connection gets to them.
+func TestNobodyHearsOfIt(t *testing.T) {
+	l := newLab(t, "vf-quiet", "nftables")
+	l.install(t, nil)
+	for _, port := range []string{"15001", "15006", "9"} {
+		ln, err := l.Listen("tcp", "[::]:"+port)
+		if err != nil {
+			t.Fatal(err)
+		}
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			if c, err := ln.Accept(); err == nil {
+				t.Errorf("port %s was connected to from %v", port, c.RemoteAddr())
+				_ = c.Close()
+			}
+		}()
+		defer func() {
+			_ = ln.Close() // ends the wait
+			<-done
+		}()
+	}
+	if c := find(t, l.verify(t), "outbound.ipv4"); c.Result != verify.Holds {
+		t.Errorf("%+v", c)
+	}
+}
+
+// TestLinkLocalAlone has the only IPv6 addresses that most hosts have; IPv6 is redirected there too.
+func TestLinkLocalAlone(t *testing.T) {
+	l := newLab(t, "vf-local", "nftables")
+	l.shell(t, "ip -6 addr flush dev eth0 scope global; ip -6 route flush dev eth0; ip -6 addr add fe80::7/64 dev eth0 nodad")
+	l.install(t, func(c *tp.Config) { c.DNS.CaptureAll = true })
+	r := l.verify(t)
+	if got := notHolding(r); len(got) > 0 {
+		t.Errorf("do not hold: %v", got)
+	}
+	find(t, r, "inbound.ipv6")
+	find(t, r, "loopback.proxy.self.ipv6")
+}

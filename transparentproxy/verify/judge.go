@@ -104,6 +104,8 @@ func (r *run) judgeAnswer(p *packet, v verdict, err error) verdict {
 		return verdict{Broken, v.seen + ", but the answer gets lost: " + diagnosis.seen, diagnosis.remedy}
 	case lost:
 		return verdict{Broken, fmt.Sprintf("%s, but the answer is in conntrack zone %d, not in that of the query, and gets lost", v.seen, stray.zone), repair}
+	case len(r.listeners.udp) == 0 && r.answerer == nil:
+		return unknown(v.seen+", where nobody listens yet: whether answers arrive is not known, "+r.noAnswerer.Error(), "try again when kuma-dp runs")
 	case errors.Is(err, unix.ECONNREFUSED):
 		return verdict{Broken, fmt.Sprintf("%s, where nobody listens at %v", v.seen, want), diagnosis.orRemedy(listenRemedy(r.in))}
 	case diagnosis.seen != "":

@@ -195,7 +195,7 @@ func (b *promiser) loopback() {
 		b.anyPort(0, func(port uint16) flow { return b.tcp(b.proxy, lo, port) })...)
 	alone := "what an application sends to this host itself is left alone"
 	if !b.self.IsValid() {
-		b.cannot("loopback.self", alone, "this host has no address but loopback's")
+		b.cannot("loopback.self", alone, "this host has only addresses of loopback and of its links")
 		return
 	}
 	b.add("loopback.self", alone, b.anyPort(0, func(port uint16) flow { return b.tcp(b.app, b.self, port) })...)

@@ -19,15 +19,16 @@ import (
 
 // run is one verification.
 type run struct {
-	in        Input
-	plan      *tp.Plan
-	model     model
-	sites     map[tp.Family]site
-	tracker   *tracker // nil when connection tracking tells nothing, see blind
-	blind     error
-	outside   *outside
-	answerer  *answerer
-	listeners listeners
+	in         Input
+	plan       *tp.Plan
+	model      model
+	sites      map[tp.Family]site
+	tracker    *tracker // nil when connection tracking tells nothing, see blind
+	blind      error
+	outside    *outside
+	answerer   *answerer // nil when somebody listens, or when it cannot be had, see noAnswerer
+	noAnswerer error
+	listeners  listeners
 	// answered are the families in which kuma-dp, or who answers for it, answered.
 	answered map[tp.Family]bool
 }
@@ -77,8 +78,9 @@ func newRun(ctx context.Context, in Input, plan *tp.Plan) (_ *run, err error) {
 				s.self = a
 			}
 		}
-		if !s.self.IsValid() && s.noPeer == "" {
-			s.noPeer = "this host has no address but loopback's"
+		if !s.self.IsValid() && r.outside != nil { // a host that has link-local addresses alone: the link's is as good
+			s.self = r.outside.addrs[f].near.Addr()
+			own = append(own, s.self)
 		}
 		r.sites[f] = s
 	}
@@ -186,7 +188,7 @@ func (r *run) answer() {
 	for f := range r.sites {
 		families = append(families, f)
 	}
-	r.answerer, _ = newAnswerer(r.in.Host.UID, r.in.Config.DNS.Port, families) // without, an answer is unknown
+	r.answerer, r.noAnswerer = newAnswerer(r.in.Host.UID, r.in.Config.DNS.Port, families)
 }
 
 // round sends what is left to send and judges it.
