@@ -72,11 +72,13 @@ func TestVerifyWithoutPrivileges(t *testing.T) {
 		{"CAP_SYS_ADMIN", "-sys_admin", []string{"inbound."}, "lacks CAP_SYS_ADMIN"},
 		{
 			"CAP_SETUID", "-setuid",
-			[]string{"outbound.proxy.", "loopback.proxy.", "loopback.passthrough.", "dns.udp.", "dns.proxy.", "dns.zones."}, "lacks CAP_SETUID",
+			[]string{"outbound.proxy.", "loopback.proxy.", "loopback.passthrough.", "dns.udp.", "dns.proxy.", "dns.zones."},
+			"lacks CAP_SETUID",
 		},
 		{
 			"all that an init container lacks", "-all,+net_admin,+net_raw",
-			[]string{"inbound.", "outbound.proxy.", "loopback.proxy.", "loopback.passthrough.", "dns.udp.", "dns.proxy.", "dns.zones."}, "lacks CAP_SETUID",
+			[]string{"inbound.", "outbound.proxy.", "loopback.proxy.", "loopback.passthrough.", "dns.udp.", "dns.proxy.", "dns.zones."},
+			"lacks CAP_SETUID",
 		},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

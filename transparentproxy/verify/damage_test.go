@@ -3,6 +3,8 @@
 package verify_test
 
 import (
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -100,8 +102,10 @@ func damages() []damage {
 				"iptables-nft":    "iptables-nft -t nat -I OUTPUT -p tcp -j DNAT --to-destination 10.77.0.3:7777",
 				"iptables-legacy": "iptables-legacy -w 30 -t nat -I OUTPUT -p tcp -j DNAT --to-destination 10.77.0.3:7777",
 			},
-			broken: []string{"outbound.ipv4", "loopback.proxy.self.ipv4", "dns.tcp.10.255.0.53.ipv4", "dns.tcp.127.0.0.11.ipv4", "foreign.nat",
-				"dns.proxy.127.0.0.11.ipv4", "loopback.localhost.ipv4", "loopback.proxy.localhost.ipv4", "loopback.passthrough.ipv4"},
+			broken: []string{
+				"outbound.ipv4", "loopback.proxy.self.ipv4", "dns.tcp.10.255.0.53.ipv4", "dns.tcp.127.0.0.11.ipv4", "foreign.nat",
+				"dns.proxy.127.0.0.11.ipv4", "loopback.localhost.ipv4", "loopback.proxy.localhost.ipv4", "loopback.passthrough.ipv4",
+			},
 			says: map[string]string{"outbound.ipv4": "a rule of somebody else sent it to 10.77.0.3:7777", "foreign.nat": "exclude that traffic on purpose"},
 		},
 		{
@@ -199,5 +203,39 @@ func TestDamage(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// dockers are the rules of a container of a custom network.
+const dockers = `*nat
+:DOCKER_OUTPUT - [0:0]
+-A OUTPUT -d 127.0.0.11/32 -j DOCKER_OUTPUT
+-A DOCKER_OUTPUT -d 127.0.0.11/32 -p tcp -m tcp --dport 53 -j DNAT --to-destination 127.0.0.11:40053
+-A DOCKER_OUTPUT -d 127.0.0.11/32 -p udp -m udp --dport 53 -j DNAT --to-destination 127.0.0.11:40053
+COMMIT
+`
+
+// TestResolverOfDocker is what the plan reckons with, but for TCP with iptables, where Docker's rule stands before.
+func TestResolverOfDocker(t *testing.T) {
+	for backend, want := range map[string][]string{
+		"nftables": nil, "iptables-nft": {"dns.tcp.127.0.0.11.ipv4"}, "iptables-legacy": {"dns.tcp.127.0.0.11.ipv4"},
+	} {
+		t.Run(backend, func(t *testing.T) {
+			l := newLab(t, "vf-docker", backend)
+			flavour := strings.TrimPrefix(strings.Replace(backend, "nftables", "iptables-nft", 1), "iptables-")
+			redirectlab.Shell(t, l.Host, dockers, "iptables-"+flavour+"-restore --noflush")
+			servers := filepath.Join(t.TempDir(), "resolv.conf")
+			if err := os.WriteFile(servers, []byte("nameserver 127.0.0.11\n"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			l.install(t, func(c *tp.Config) { c.DNS.Enabled, c.DNS.ResolvConfPath = true, servers })
+			r := l.verify(t)
+			if diff := cmp.Diff(want, notHolding(r)); diff != "" {
+				t.Errorf("broken (-want +got):\n%s", diff)
+			}
+			if c := find(t, r, "dns.proxy.127.0.0.11.ipv4"); !strings.Contains(c.Seen, "sent it to 127.0.0.11:40053") {
+				t.Errorf("got %+v", c)
+			}
+		})
 	}
 }

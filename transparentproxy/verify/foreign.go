@@ -4,9 +4,11 @@ package verify
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 
 	tp "github.com/kuma-dp/kuma-dp/transparentproxy"
@@ -27,7 +29,7 @@ func foreign(ctx context.Context, in Input) []Check {
 	kernel, err := readNFT()
 	var legacy []tp.NATRule
 	if err == nil && hasLegacy() {
-		err = fmt.Errorf("there are rules of legacy iptables, and nobody to list them")
+		err = errors.New("there are rules of legacy iptables, and nobody to list them")
 		if in.Legacy != nil {
 			legacy, err = in.Legacy(ctx)
 		}
@@ -92,7 +94,7 @@ func legacyBefore(in Input, rules []tp.NATRule) []string {
 		for _, builtin := range []string{tp.ChainPrerouting, tp.ChainOutput} {
 			var found []string
 			for _, r := range chainOf(rules, family, builtin) {
-				if strings.HasPrefix(r.Target, tp.ChainPrefix) && in.Backend == "iptables-legacy" {
+				if isOurs(r.Target) && in.Backend == "iptables-legacy" {
 					break // what follows comes after ours
 				}
 				if legacyRedirects(in, rules, r, nil) {
@@ -123,8 +125,8 @@ func legacyRedirects(in Input, rules []tp.NATRule, r tp.NATRule, path []string) 
 	case r.Target == "REDIRECT":
 		_, to, _ := strings.Cut(r.Text, "--to-ports ")
 		port, _, _ := strings.Cut(to, " ")
-		return !slices.ContainsFunc(ourPorts(in), func(p uint16) bool { return fmt.Sprint(p) == port })
-	case strings.HasPrefix(r.Target, tp.ChainPrefix), slices.Contains(path, r.Target):
+		return !slices.ContainsFunc(ourPorts(in), func(p uint16) bool { return strconv.Itoa(int(p)) == port })
+	case leftAlone(r.Target), slices.Contains(path, r.Target):
 		return false
 	}
 	return slices.ContainsFunc(chainOf(rules, r.Family, r.Target), func(next tp.NATRule) bool {

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 
@@ -175,7 +176,7 @@ func familyName(f uint8) string {
 	case unix.NFPROTO_INET:
 		return "inet"
 	default:
-		return fmt.Sprint(f)
+		return strconv.Itoa(int(f))
 	}
 }
 
@@ -204,13 +205,17 @@ func (n nftRules) before(in Input) []string {
 
 func isOurs(chain string) bool { return strings.HasPrefix(chain, tp.ChainPrefix) }
 
+// leftAlone reports whether jumps to a chain are none of somebody who takes connections: ours, and Docker's for the queries to its own
+// server, with which our plan reckons and packets are tried.
+func leftAlone(chain string) bool { return isOurs(chain) || chain == tp.ChainDocker }
+
 // redirects reports whether a rule, or one of a chain that it jumps to, redirects to somebody else.
 func (n nftRules) redirects(in Input, at nftChain, r nftRule, path []string) bool {
 	if r.redirects {
 		return !slices.ContainsFunc(r.ports, func(p uint16) bool { return slices.Contains(ourPorts(in), p) })
 	}
 	for _, name := range r.jumps {
-		if isOurs(name) || slices.Contains(path, name) {
+		if leftAlone(name) || slices.Contains(path, name) {
 			continue
 		}
 		for _, c := range n.chains {

@@ -102,7 +102,7 @@ func source(to netip.AddrPort) (netip.Addr, error) {
 		return netip.Addr{}, err
 	}
 	defer c.Close()
-	return c.LocalAddr().(*net.UDPAddr).AddrPort().Addr().Unmap(), nil //nolint:errcheck // udp
+	return c.LocalAddr().(*net.UDPAddr).AddrPort().Addr().Unmap(), nil
 }
 
 // hold takes a port, without ever listening there.
@@ -199,12 +199,12 @@ func (p *packet) query(t *tracker) error {
 	d := net.Dialer{Control: func(_, _ string, c syscall.RawConn) error {
 		return errors.Join(c.Control(func(fd uintptr) { set = setHops(int(fd), p.to.Addr()) }), set)
 	}}
-	c, err := d.Dial(network, p.to.String()) //nolint:noctx // sends nothing
+	c, err := d.Dial(network, p.to.String())
 	if err != nil {
 		return err
 	}
-	udp := c.(*net.UDPConn)                            //nolint:errcheck // udp
-	local := udp.LocalAddr().(*net.UDPAddr).AddrPort() //nolint:errcheck // udp
+	udp := c.(*net.UDPConn)
+	local := udp.LocalAddr().(*net.UDPAddr).AddrPort()
 	p.conn = udp
 	p.tuple = tuple{unix.IPPROTO_UDP, netip.AddrPortFrom(local.Addr().Unmap(), local.Port()), p.to}
 	t.want(p.tuple)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 
 	tp "github.com/kuma-dp/kuma-dp/transparentproxy"
@@ -160,7 +161,7 @@ func (b *promiser) each(want uint16, r tp.PortRange, of func(port uint16) flow) 
 
 // excludedUsers tries the ends of the range of users, with TCP and with queries that would be redirected otherwise.
 func (b *promiser) excludedUsers(e tp.UIDExclusion) {
-	who := fmt.Sprint(e.UIDs.First)
+	who := strconv.FormatUint(uint64(e.UIDs.First), 10)
 	if e.UIDs.Last != e.UIDs.First {
 		who += fmt.Sprintf("-%d", e.UIDs.Last)
 	}

@@ -275,8 +275,16 @@ func (r *run) awaitAnswers(ctx context.Context, sent []*packet) map[*packet]erro
 		}()
 	}
 	out := map[*packet]error{}
+	done := ctx.Done()
 	for len(out) < waiting {
 		select {
+		case <-done:
+			done = nil
+			for _, p := range sent {
+				if p.conn != nil {
+					_ = p.conn.SetReadDeadline(time.Now())
+				}
+			}
 		case got := <-results:
 			out[got.p] = got.err
 			if got.err == nil {
