@@ -156,31 +156,31 @@ func (o *outside) connect(families []tp.Family) error {
 	if err := netlink.LinkAdd(veth); err != nil {
 		return err
 	}
-	near, err := netlink.LinkByName(o.name)
+	link, err := netlink.LinkByName(o.name)
 	if err != nil {
 		return err
 	}
-	o.near = near
+	o.near = link
 	if !slices.Contains(families, tp.IPv6) {
 		// Who watches this host must not take an address of this link for its first of IPv6. Where that cannot be said there is none.
 		_ = os.WriteFile("/proc/sys/net/ipv6/conf/"+o.name+"/disable_ipv6", []byte("1"), 0)
 	}
 	// Sources that are excluded are routed elsewhere. Where this cannot be said, their packets do not arrive, which is noticed.
 	_ = os.WriteFile("/proc/sys/net/ipv4/conf/"+o.name+"/rp_filter", []byte("0"), 0)
-	if err := o.setUp(near, func(a linkAddrs) netip.Prefix { return a.near }); err != nil {
+	if err := o.setUp(link, near); err != nil {
 		return err
 	}
 	far, err := o.connectPeer()
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(o.ready(), o.do(o.ready)); err != nil {
+	if err := errors.Join(o.ready(near), o.do(func() error { return o.ready(peer) })); err != nil {
 		return err
 	}
 	// Both ends know each other, so that no packet waits for a question that got lost.
 	for _, a := range o.addrs {
-		err = errors.Join(err, addNeighbour(near, a.peer.Addr(), far),
-			o.do(func() error { return addNeighbour(far, a.near.Addr(), near) }))
+		err = errors.Join(err, addNeighbour(link, a.peer.Addr(), far),
+			o.do(func() error { return addNeighbour(far, a.near.Addr(), link) }))
 	}
 	return err
 }
@@ -199,7 +199,7 @@ func (o *outside) connectPeer() (far netlink.Link, err error) {
 		if far, err = netlink.LinkByName(o.name); err != nil {
 			return err
 		}
-		if err := o.setUp(far, func(a linkAddrs) netip.Prefix { return a.peer }); err != nil {
+		if err := o.setUp(far, peer); err != nil {
 			return err
 		}
 		for f, a := range o.addrs {
@@ -216,9 +216,10 @@ func (o *outside) connectPeer() (far netlink.Link, err error) {
 	return far, err
 }
 
-// ready returns once the end of the link in the namespace of the thread takes packets. Until then it drops them.
-func (o *outside) ready() error {
-	events, err := nl.Subscribe(unix.NETLINK_ROUTE, unix.RTNLGRP_LINK)
+// ready returns once the end of the link in the namespace of the thread, which has the addresses that which gives, takes packets.
+// Until then it drops them: the kernel has carriers and addresses of IPv6 on its own time.
+func (o *outside) ready(which func(linkAddrs) netip.Prefix) error {
+	events, err := nl.Subscribe(unix.NETLINK_ROUTE, unix.RTNLGRP_LINK, unix.RTNLGRP_IPV6_ROUTE)
 	if err != nil {
 		return fmt.Errorf("wait for the link: %w", err)
 	}
@@ -227,18 +228,31 @@ func (o *outside) ready() error {
 		return err
 	}
 	for {
-		link, err := netlink.LinkByName(o.name)
-		if err != nil {
+		up, err := o.up(which)
+		if up || err != nil {
 			return err
-		}
-		if link.Attrs().OperState == netlink.OperUp {
-			return nil
 		}
 		if _, _, err := events.Receive(); err != nil && !errors.Is(err, unix.ENOBUFS) {
 			return fmt.Errorf("wait for the link: %w", err)
 		}
 	}
 }
+
+func (o *outside) up(which func(linkAddrs) netip.Prefix) (bool, error) {
+	link, err := netlink.LinkByName(o.name)
+	if err != nil {
+		return false, err
+	}
+	up := link.Attrs().OperState == netlink.OperUp
+	for _, a := range o.addrs {
+		routes, err := netlink.RouteGet(which(a).Addr().AsSlice())
+		up = up && err == nil && len(routes) > 0 && routes[0].Type == unix.RTN_LOCAL
+	}
+	return up, nil
+}
+
+func near(a linkAddrs) netip.Prefix { return a.near }
+func peer(a linkAddrs) netip.Prefix { return a.peer }
 
 func (o *outside) setUp(link netlink.Link, which func(linkAddrs) netip.Prefix) error {
 	if err := netlink.LinkSetUp(link); err != nil {

@@ -149,24 +149,19 @@ func (r *run) application() (uid uint32, none bool) {
 // packets tries all promises at once, and those again of which nothing was seen: something else may have been in the way.
 func (r *run) packets(ctx context.Context) []Check {
 	list := r.promises()
-	if r.blind == nil {
-		r.answer()
-	}
-	var checks []Check
+	checks := make([]Check, len(list))
 	for i, p := range list {
-		switch {
-		case p.untried != "":
-			checks = append(checks, Check{ID: p.id, Promise: p.words, Result: Unknown, Seen: p.untried, Remedy: untriedRemedy(p.untried)})
-			list[i].probes = nil
-		case r.blind != nil:
-			checks = append(checks, Check{ID: p.id, Promise: p.words, Result: Unknown, Seen: "nothing can be seen", Remedy: r.blind.Error()})
-			list[i].probes = nil
-		default:
-			checks = append(checks, Check{})
+		checks[i] = Check{ID: p.id, Promise: p.words, Result: Unknown, Seen: p.untried, Remedy: untriedRemedy(p.untried)}
+		if p.untried == "" && r.blind != nil {
+			checks[i].Seen, checks[i].Remedy = "nothing can be seen", r.blind.Error()
 		}
 	}
+	if r.blind != nil {
+		return checks
+	}
+	r.answer()
 	for again := range 2 {
-		if again > 0 && ctx.Err() != nil {
+		if again > 0 && (ctx.Err() != nil || !slices.ContainsFunc(list, func(p promise) bool { return len(p.probes) > 0 })) {
 			break
 		}
 		r.round(ctx, list, checks)
