@@ -14,6 +14,8 @@ import (
 
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
+
+	"github.com/kuma-dp/kuma-dp/transparentproxy/internal/netns"
 )
 
 // tuple names a connection in one direction.
@@ -164,7 +166,6 @@ const (
 	ctaTupleIP, ctaTupleProto            = 1, 2
 	ctaProtoNum, ctaSrcPort, ctaDstPort  = 1, 2, 3
 	ctaDelete                            = 2 // IPCTNL_MSG_CT_DELETE
-	attrMask                             = ^uint16(unix.NLA_F_NESTED | unix.NLA_F_NET_BYTEORDER)
 )
 
 // parseConnection reads a message without its netlink header.
@@ -172,20 +173,16 @@ func parseConnection(b []byte) (c connection, ok bool) {
 	if len(b) < nl.SizeofNfgenmsg {
 		return c, false
 	}
-	attrs, err := nl.ParseRouteAttr(b[nl.SizeofNfgenmsg:])
-	if err != nil {
-		return c, false
-	}
 	c.family = b[0]
-	for _, a := range attrs {
-		switch a.Attr.Type & attrMask {
+	for kind, value := range netns.Attrs(b[nl.SizeofNfgenmsg:]) {
+		switch kind {
 		case ctaTupleOrig:
-			c.original, c.raw = parseTuple(a.Value), append([]byte(nil), a.Value...)
+			c.original, c.raw = parseTuple(value), append([]byte(nil), value...)
 		case ctaTupleReply:
-			c.reply = parseTuple(a.Value)
+			c.reply = parseTuple(value)
 		case ctaZone:
-			if len(a.Value) >= 2 {
-				c.zone = binary.BigEndian.Uint16(a.Value)
+			if len(value) >= 2 {
+				c.zone = binary.BigEndian.Uint16(value)
 			}
 		}
 	}
@@ -193,38 +190,30 @@ func parseConnection(b []byte) (c connection, ok bool) {
 }
 
 func parseTuple(b []byte) (t tuple) {
-	attrs, err := nl.ParseRouteAttr(b)
-	if err != nil {
-		return t
-	}
 	var from, to netip.Addr
 	var fromPort, toPort uint16
-	for _, a := range attrs {
-		inner, err := nl.ParseRouteAttr(a.Value)
-		if err != nil {
-			return t
-		}
-		switch a.Attr.Type & attrMask {
+	for kind, value := range netns.Attrs(b) {
+		switch kind {
 		case ctaTupleIP:
-			for _, i := range inner { // odd numbers are sources, of either family
-				addr, ok := netip.AddrFromSlice(i.Value)
+			for inner, innerValue := range netns.Attrs(value) { // odd numbers are sources, of either family
+				addr, ok := netip.AddrFromSlice(innerValue)
 				switch {
 				case !ok:
-				case i.Attr.Type&attrMask%2 == 1:
+				case inner%2 == 1:
 					from = addr
 				default:
 					to = addr
 				}
 			}
 		case ctaTupleProto:
-			for _, i := range inner {
-				switch kind := i.Attr.Type & attrMask; {
-				case kind == ctaProtoNum && len(i.Value) >= 1:
-					t.protocol = i.Value[0]
-				case kind == ctaSrcPort && len(i.Value) >= 2:
-					fromPort = binary.BigEndian.Uint16(i.Value)
-				case kind == ctaDstPort && len(i.Value) >= 2:
-					toPort = binary.BigEndian.Uint16(i.Value)
+			for inner, innerValue := range netns.Attrs(value) {
+				switch {
+				case inner == ctaProtoNum && len(innerValue) >= 1:
+					t.protocol = innerValue[0]
+				case inner == ctaSrcPort && len(innerValue) >= 2:
+					fromPort = binary.BigEndian.Uint16(innerValue)
+				case inner == ctaDstPort && len(innerValue) >= 2:
+					toPort = binary.BigEndian.Uint16(innerValue)
 				}
 			}
 		}

@@ -10,7 +10,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
@@ -58,10 +57,10 @@ func readNFT() (nftRules, error) {
 	}
 	for _, o := range chains {
 		c := nftChain{family: o.Family, table: o.String(unix.NFTA_CHAIN_TABLE), name: o.String(unix.NFTA_CHAIN_NAME), nat: o.String(unix.NFTA_CHAIN_TYPE) == "nat"}
-		for _, a := range attributes(o.Attrs[unix.NFTA_CHAIN_HOOK]) {
-			if len(a.Value) == 4 {
-				n := binary.BigEndian.Uint32(a.Value)
-				switch a.Attr.Type & attrMask {
+		for kind, value := range netns.Attrs(o.Attrs[unix.NFTA_CHAIN_HOOK]) {
+			if len(value) == 4 {
+				n := binary.BigEndian.Uint32(value)
+				switch kind {
 				case unix.NFTA_HOOK_HOOKNUM:
 					c.base, c.hook = true, n
 				case unix.NFTA_HOOK_PRIORITY:
@@ -86,28 +85,20 @@ func readNFT() (nftRules, error) {
 	return out, nil
 }
 
-func attributes(b []byte) []syscall.NetlinkRouteAttr {
-	out, err := nl.ParseRouteAttr(b)
-	if err != nil {
-		return nil
-	}
-	return out
-}
-
 func parseRule(o netns.Object) nftRule {
 	var r nftRule
 	if b := o.Attrs[unix.NFTA_RULE_HANDLE]; len(b) == 8 {
 		r.handle = binary.BigEndian.Uint64(b)
 	}
-	for _, e := range attributes(o.Attrs[unix.NFTA_RULE_EXPRESSIONS]) {
+	for _, e := range netns.Attrs(o.Attrs[unix.NFTA_RULE_EXPRESSIONS]) {
 		var name string
 		var data []byte
-		for _, a := range attributes(e.Value) {
-			switch a.Attr.Type & attrMask {
+		for kind, value := range netns.Attrs(e) {
+			switch kind {
 			case unix.NFTA_EXPR_NAME:
-				name = nl.BytesToString(a.Value)
+				name = nl.BytesToString(value)
 			case unix.NFTA_EXPR_DATA:
-				data = a.Value
+				data = value
 			}
 		}
 		r.expression(name, data)
@@ -117,9 +108,9 @@ func parseRule(o netns.Object) nftRule {
 
 func (r *nftRule) expression(name string, data []byte) {
 	value := func(kind uint16) []byte {
-		for _, a := range attributes(data) {
-			if a.Attr.Type&attrMask == kind {
-				return a.Value
+		for k, v := range netns.Attrs(data) {
+			if k == kind {
+				return v
 			}
 		}
 		return nil
@@ -141,16 +132,16 @@ func (r *nftRule) expression(name string, data []byte) {
 			}
 		}
 	case "immediate":
-		for _, a := range attributes(value(unix.NFTA_IMMEDIATE_DATA)) {
-			switch a.Attr.Type & attrMask {
+		for kind, data := range netns.Attrs(value(unix.NFTA_IMMEDIATE_DATA)) {
+			switch kind {
 			case unix.NFTA_DATA_VALUE:
-				if len(a.Value) == 2 {
-					r.ports = append(r.ports, binary.BigEndian.Uint16(a.Value))
+				if len(data) == 2 {
+					r.ports = append(r.ports, binary.BigEndian.Uint16(data))
 				}
 			case unix.NFTA_DATA_VERDICT:
-				for _, v := range attributes(a.Value) {
-					if v.Attr.Type&attrMask == unix.NFTA_VERDICT_CHAIN {
-						r.jumps = append(r.jumps, string(bytes.TrimRight(v.Value, "\x00")))
+				for k, chain := range netns.Attrs(data) {
+					if k == unix.NFTA_VERDICT_CHAIN {
+						r.jumps = append(r.jumps, string(bytes.TrimRight(chain, "\x00")))
 					}
 				}
 			}

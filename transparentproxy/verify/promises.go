@@ -55,12 +55,18 @@ type promiser struct {
 
 func (b *promiser) add(id, words string, probes ...probe) {
 	if len(probes) > 0 {
-		b.out = append(b.out, promise{id: id + "." + familyID(b.family), words: b.family.String() + ": " + words, probes: probes})
+		b.put(promise{id: id, words: words, probes: probes})
 	}
 }
 
-func (b *promiser) cannot(id, words, why string) {
-	b.out = append(b.out, promise{id: id + "." + familyID(b.family), words: b.family.String() + ": " + words, untried: why})
+func (b *promiser) cannot(id, words, why string) { b.put(promise{id: id, words: words, untried: why}) }
+
+// put leaves out what was said already: lists of a configuration may have the same twice.
+func (b *promiser) put(p promise) {
+	p.id, p.words = p.id+"."+familyID(b.family), b.family.String()+": "+p.words
+	if !slices.ContainsFunc(b.out, func(o promise) bool { return o.id == p.id }) {
+		b.out = append(b.out, p)
+	}
 }
 
 func (b *promiser) tcp(uid uint32, to netip.Addr, port uint16) flow {
