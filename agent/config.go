@@ -162,9 +162,11 @@ func (c *Config) settings() []setting {
 		{"transparent-proxy-config", "", "KUMA_DATAPLANE_RUNTIME_TRANSPARENT_PROXY_CONFIG", "files that say what to redirect, - for standard input; implies --transparent-proxy", func(f *pflag.FlagSet, name, short, help string) {
 			f.StringSliceVarP(&rt.TransparentProxyConfig, name, short, rt.TransparentProxyConfig, help)
 		}},
-		{"backend", "", "KUMA_DATAPLANE_RUNTIME_TRANSPARENT_PROXY_BACKEND",
+		{
+			"backend", "", "KUMA_DATAPLANE_RUNTIME_TRANSPARENT_PROXY_BACKEND",
 			"how the rules of --transparent-proxy get into the kernel, as of 'kumactl install transparent-proxy'; empty keeps the one in use, or else takes the first that works",
-			text(&rt.TransparentProxyBackend)},
+			text(&rt.TransparentProxyBackend),
+		},
 		{"dns-enabled", "", "KUMA_DNS_ENABLED", "resolve names of the mesh", boolean(&c.DNS.Enabled)},
 		{"dns-coredns-port", "", "KUMA_DNS_CORE_DNS_PORT", "port of the resolver (older name of --dns-proxy-port)", number(&c.DNS.Port)},
 		{"dns-proxy-port", "", "KUMA_DNS_PROXY_PORT", "port of the resolver", number(&c.DNS.Port)},

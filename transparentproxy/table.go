@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 )
@@ -73,7 +74,7 @@ func (e *explainer) hook(chain string) {
 	n := 0
 	step := func(what [3]string) {
 		n++
-		e.rows = append(e.rows, [4]string{fmt.Sprint(n), what[0], what[1], what[2]})
+		e.rows = append(e.rows, [4]string{strconv.Itoa(n), what[0], what[1], what[2]})
 	}
 	for _, table := range []string{TableRaw, TableMangle, TableNAT} {
 		c := e.find(table, chain)

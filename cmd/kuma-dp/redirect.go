@@ -65,8 +65,8 @@ func newRedirection(ctx context.Context, cfg agent.Config, in io.Reader, log *sl
 	}
 	dir, shared := redirect.StateDir()
 	if !shared {
-		log.Warn("kumactl does not know of this redirection, and uninstalling it will be repaired: make the directory for this user "+
-			"(RuntimeDirectory=kuma-tproxy in its unit, or install -d -o USER -m 0700 "+redirect.DefaultStateDir+")", "directory", redirect.DefaultStateDir)
+		log.Warn("kumactl does not know of this redirection, and uninstalling it will be repaired: make the directory for this user",
+			"directory", redirect.DefaultStateDir, "how", "RuntimeDirectory=kuma-tproxy in its unit, or install -d -o USER -m 0700 "+redirect.DefaultStateDir)
 	}
 	m, err := candidates.NewManager(ctx, s.Options, redirect.Config{Backend: rt.TransparentProxyBackend, StateDir: dir, Log: log}, os.Getenv("PATH"))
 	if err != nil {

@@ -54,7 +54,7 @@ func newSidecarHost(t *testing.T, prefix string) *sidecarHost {
 	}
 	h.cp.serve(t, l)
 	// A place that the user nobody can read, and a binary under the name by which testscript.Main knows what to run.
-	if h.dir, err = os.MkdirTemp("", "kuma-dp-test"); err != nil {
+	if h.dir, err = os.MkdirTemp("", "kuma-dp-test"); err != nil { //nolint:usetesting // that of a test can be read by nobody else
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(h.dir) })

@@ -135,7 +135,7 @@ func (w *foreseen) request(rt *rapid.T) {
 		body = "[" + strings.Join(bodies, ",") + "]"
 	}
 	status, text := w.post("/_preview"+query, body)
-	applied := w.apply(rt, list, bodies, remove)
+	applied := w.apply(list, bodies, remove)
 	before := w.now
 	w.now = w.look(rt)
 	if status != http.StatusOK || applied != http.StatusOK {
@@ -181,7 +181,7 @@ func (w *foreseen) body(rt *rapid.T, r *resource.Resource) string {
 }
 
 // apply does one after the other what a request proposes, until one is refused.
-func (w *foreseen) apply(rt *rapid.T, list []*resource.Resource, bodies []string, remove bool) int {
+func (w *foreseen) apply(list []*resource.Resource, bodies []string, remove bool) int {
 	for i, r := range list {
 		path := "/" + w.reg.ByKind(r.Kind).Path + "/" + r.Name
 		if r.Mesh != "" {

@@ -11,7 +11,10 @@ import (
 )
 
 // Logger writes to the test's log.
-func Logger(t testing.TB) *slog.Logger { return NewLog(t).Logger }
+func Logger(t testing.TB) *slog.Logger {
+	t.Helper()
+	return NewLog(t).Logger
+}
 
 // Log is a logger whose lines a test can wait for.
 type Log struct {
@@ -21,6 +24,7 @@ type Log struct {
 
 // NewLog makes one that writes to the test's log too.
 func NewLog(t testing.TB) *Log {
+	t.Helper()
 	l := &Log{lines: make(chan string, 1000)}
 	l.Logger = slog.New(slog.NewTextHandler(logWriter{t, l.lines}, nil))
 	return l

@@ -75,7 +75,7 @@ func (b *Backend) put(now map[uint8]*liveTable, want []table) error {
 	}
 	err = b.replace(now, want, anew)
 	// What somebody else put into the table, or took out of it since it was read, may be in the way.
-	if refused := (*netns.Refused)(nil); err != nil && !anew && errors.As(err, &refused) && !errors.Is(err, errNoTable) {
+	if refused := (*netns.RefusedError)(nil); err != nil && !anew && errors.As(err, &refused) && !errors.Is(err, errNoTable) {
 		err = b.replace(now, want, true)
 	}
 	return err
@@ -142,7 +142,7 @@ func (t *transaction) commit() error {
 
 // explain adds what a message that the kernel refused was about.
 func (t *transaction) explain(err error) error {
-	refused := (*netns.Refused)(nil)
+	refused := (*netns.RefusedError)(nil)
 	switch {
 	case err == nil:
 		return nil

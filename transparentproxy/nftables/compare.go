@@ -5,6 +5,7 @@ package nftables
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/google/nftables/expr"
@@ -139,7 +140,7 @@ func (e *encoder) meaning(r rule) (string, error) {
 	names := map[string]string{}
 	for _, x := range list {
 		if l, ok := x.(*expr.Lookup); ok {
-			l.SetName = fmt.Sprint(l.SetID)
+			l.SetName = strconv.FormatUint(uint64(l.SetID), 10)
 			names[l.SetName] = e.sets[l.SetID-1].contents()
 		}
 	}

@@ -60,7 +60,7 @@ func (c condition) all() bool {
 		return false
 	}
 	s := c.spans[0]
-	return strings.Trim(s.first, "\x00") == "" && strings.Trim(s.last, "\xff") == ""
+	return strings.Count(s.first, "\x00") == len(s.first) && strings.Count(s.last, "\xff") == len(s.last)
 }
 
 func portSpan(first, last uint16) span {

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 
@@ -81,7 +82,8 @@ func (k killer) Handle(_ context.Context, r slog.Record) error {
 
 // start runs this binary on a host through a command, with no other program in reach.
 func start(t *testing.T, h *netlab.Host, what, state, die string, through ...string) error {
-	args := append(through, "env", "-i", "PATH=/nonexistent", doVar+"="+what, stateVar+"="+state, dieVar+"="+die, must(os.Executable()))
+	t.Helper()
+	args := append(slices.Clone(through), "env", "-i", "PATH=/nonexistent", doVar+"="+what, stateVar+"="+state, dieVar+"="+die, must(os.Executable()))
 	out, err := h.Command(t.Context(), 0, args[0], args[1:]...).CombinedOutput()
 	if err != nil {
 		err = fmt.Errorf("%w: %s", err, out)

@@ -23,7 +23,7 @@ func TestRefusedRules(t *testing.T) {
 	}
 	seen := map[error]int{}
 	for i := range tr.messages {
-		err := tr.explain(&netns.Refused{Index: i, Errno: unix.ENOENT})
+		err := tr.explain(&netns.RefusedError{Index: i, Errno: unix.ENOENT})
 		if !errors.Is(err, unix.ENOENT) {
 			t.Errorf("%s: %v does not say why", tr.about[i], err)
 		}
@@ -32,7 +32,7 @@ func TestRefusedRules(t *testing.T) {
 				seen[kind]++
 			}
 		}
-		if err := tr.explain(&netns.Refused{Index: i, Errno: unix.EPERM}); errors.Is(err, tp.ErrNoZones) || errors.Is(err, errors.ErrUnsupported) {
+		if err := tr.explain(&netns.RefusedError{Index: i, Errno: unix.EPERM}); errors.Is(err, tp.ErrNoZones) || errors.Is(err, errors.ErrUnsupported) {
 			t.Errorf("%s: %v is taken for a lack", tr.about[i], err)
 		}
 	}
@@ -48,12 +48,12 @@ func TestErrorsOfTheKernel(t *testing.T) {
 	tr := &transaction{}
 	tr.add("a table", newTable(unix.NFPROTO_INET))
 	for _, tc := range []struct {
-		refused netns.Refused
+		refused netns.RefusedError
 		want    string
 	}{
-		{netns.Refused{Index: 0, Errno: unix.EAFNOSUPPORT}, "the kernel refuses a table: not in this kernel: address family not supported by protocol"},
-		{netns.Refused{Index: -1, Errno: unix.EPERM}, "the kernel refuses nf_tables: operation not permitted"},
-		{netns.Refused{Index: 7, Errno: unix.EPERM}, "the kernel refuses nf_tables: operation not permitted"},
+		{netns.RefusedError{Index: 0, Errno: unix.EAFNOSUPPORT}, "the kernel refuses a table: not in this kernel: address family not supported by protocol"},
+		{netns.RefusedError{Index: -1, Errno: unix.EPERM}, "the kernel refuses nf_tables: operation not permitted"},
+		{netns.RefusedError{Index: 7, Errno: unix.EPERM}, "the kernel refuses nf_tables: operation not permitted"},
 	} {
 		if got := tr.explain(&tc.refused); got == nil || got.Error() != tc.want {
 			t.Errorf("got %v, want %s", got, tc.want)

@@ -87,7 +87,7 @@ func putSaved(want []savedTable) error {
 	}
 	err = replacementSaved(now, want, false).commit()
 	// What somebody else did to the table since then may be in the way.
-	if refused := (*netns.Refused)(nil); errors.As(err, &refused) {
+	if refused := (*netns.RefusedError)(nil); errors.As(err, &refused) {
 		err = replacementSaved(now, want, true).commit()
 	}
 	return err

@@ -90,12 +90,14 @@ type pair struct {
 }
 
 func newPair(t testing.TB, prefix string) pair {
+	t.Helper()
 	hosts := redirectlab.NewHosts(t, prefix, "netlink", "text")
 	return pair{hosts[0], hosts[1], newBackend(t)}
 }
 
 // run runs nft on a host.
 func run(t testing.TB, h *netlab.Host, input string, args ...string) (string, error) {
+	t.Helper()
 	cmd := h.Command(t.Context(), 0, "nft", args...)
 	cmd.Stdin = strings.NewReader(input)
 	out, err := cmd.CombinedOutput()
@@ -107,6 +109,7 @@ func run(t testing.TB, h *netlab.Host, input string, args ...string) (string, er
 
 // same applies a plan in both ways and says how the tables differ, as nft lists them.
 func (p pair) same(t testing.TB, plan *tp.Plan) error {
+	t.Helper()
 	text := Text(plan)
 	if _, err := run(t, p.text, text, "-f", "-"); err != nil {
 		return err

@@ -40,6 +40,7 @@ table bridge kuma_mesh {
 `
 
 func addHostile(t testing.TB, h *netlab.Host) {
+	t.Helper()
 	for _, flavour := range []string{"nft", "legacy"} {
 		redirectlab.AddForeign(t, h, flavour)
 	}
@@ -169,6 +170,7 @@ func TestFacts(t *testing.T) {
 
 // longPlan has more rules than a socket's buffer, and more values than a message holds.
 func longPlan(t testing.TB) *tp.Plan {
+	t.Helper()
 	return redirectlab.NewPlan(t, func(c *tp.Config) {
 		for i := range 3000 {
 			c.Inbound.ExcludePorts = append(c.Inbound.ExcludePorts, tp.PortRange{First: uint16(2*i + 1), Last: uint16(2*i + 1)})

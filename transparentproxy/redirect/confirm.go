@@ -24,7 +24,7 @@ type pending struct {
 	Had []string
 }
 
-// ErrNotPending: nothing waits for confirmation.
+// ErrNotPending tells that nothing waits for confirmation.
 var ErrNotPending = errors.New("no installation waits for confirmation: it was confirmed, taken back or removed before")
 
 func (m *Manager) pendingFile() (netns.File, error) { return netns.Open(m.cfg.StateDir, "pending") }

@@ -16,14 +16,14 @@ import (
 )
 
 // unconfirmed installs until confirmed, with a guard in this process, whose end is told.
-func (l *lab) unconfirmed(t *testing.T, ctx context.Context, m *redirect.Manager, timeout time.Duration) (id string, guard <-chan error) {
+func (l *lab) unconfirmed(ctx context.Context, t *testing.T, m *redirect.Manager, timeout time.Duration) (id string, guard <-chan error) {
 	t.Helper()
 	ended := make(chan error, 1)
 	cfg := config(func(c *tp.Config) { c.DNS.CaptureAll = true })
 	l.do(t, func() (err error) {
 		_, id, err = m.ApplyUnconfirmed(ctx, cfg, timeout, func(id string) error {
 			ready := make(chan error, 1)
-			g := l.manager(t, redirect.Auto, nil)
+			g := l.manager(t, redirect.Auto, nil) //nolint:contextcheck // it takes that of the test
 			go func() {
 				ended <- l.Do(func() error { return g.Guard(ctx, id, timeout, func() error { ready <- nil; return nil }) })
 			}()
@@ -85,7 +85,7 @@ func TestNotConfirmedIsTakenBack(t *testing.T) {
 			foreign(t, l.Host)
 			tc.before(t, l)
 			want := l.snapshot(t)
-			id, guard := l.unconfirmed(t, t.Context(), l.manager(t, tc.backend, nil), 500*time.Millisecond)
+			id, guard := l.unconfirmed(t.Context(), t, l.manager(t, tc.backend, nil), 500*time.Millisecond)
 			if l.decision(t, id) {
 				t.Error("kept")
 			}
@@ -106,7 +106,7 @@ func TestNotConfirmedIsTakenBack(t *testing.T) {
 
 func TestConfirmedStays(t *testing.T) {
 	l := newLab(t, "rd-conf", redirect.Auto)
-	id, guard := l.unconfirmed(t, t.Context(), l.m, time.Hour)
+	id, guard := l.unconfirmed(t.Context(), t, l.m, time.Hour)
 	l.wants(t, redirect.InSync)
 	st := l.status(t, l.m)
 	if st.ConfirmBefore == nil || time.Until(*st.ConfirmBefore) < 59*time.Minute {
@@ -146,7 +146,7 @@ func TestRollbackAtOnce(t *testing.T) {
 			want := l.snapshot(t)
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
-			_, guard := l.unconfirmed(t, ctx, l.m, time.Hour)
+			_, guard := l.unconfirmed(ctx, t, l.m, time.Hour)
 			tc.do(t, l, cancel)
 			if err := <-guard; err != nil {
 				t.Error(err)
@@ -163,7 +163,7 @@ func TestRollbackAtOnce(t *testing.T) {
 func TestUninstallEndsTheWait(t *testing.T) {
 	l := newLab(t, "rd-unwait", redirect.Auto)
 	l.apply(t, l.m, config(nil))
-	_, guard := l.unconfirmed(t, t.Context(), l.m, time.Hour)
+	_, guard := l.unconfirmed(t.Context(), t, l.m, time.Hour)
 	l.remove(t, l.m)
 	if err := <-guard; err != nil {
 		t.Error(err)

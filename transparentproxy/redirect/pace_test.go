@@ -11,8 +11,8 @@ func TestPace(t *testing.T) {
 	begin := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	var p pace
 	now := begin
-	for i, want := range []time.Duration{0, 0, 0, 1, 2, 4, 8, 16, 32, 60, 60} {
-		want *= time.Second
+	for i, seconds := range []int{0, 0, 0, 1, 2, 4, 8, 16, 32, 60, 60} {
+		want := time.Duration(seconds) * time.Second
 		if got := p.nextRepair(now).Sub(now); got != want {
 			t.Errorf("repair %d is delayed by %s, want %s", i+1, got, want)
 		}

@@ -115,7 +115,7 @@ func New(cfg Config) (*Manager, error) {
 	return &Manager{cfg: cfg}, nil
 }
 
-// ErrNoBackend: none of the backends asked for works on this host, or for this user.
+// ErrNoBackend tells that none of the backends asked for works on this host, or for this user.
 var ErrNoBackend = errors.New("no backend works")
 
 // undoTime bounds going back after a failure, which happens even when the caller's time is over.

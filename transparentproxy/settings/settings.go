@@ -55,6 +55,7 @@ const (
 // Deadline is how long a change may take as a whole.
 func (o Options) Deadline() time.Duration {
 	tries := time.Duration(min(o.MaxRetries, int(mostTime/time.Second))) // more would not fit, and might not count
+	//nolint:durationcheck // tries is a number
 	return min(leastTime+(tries+1)*min(o.Wait, mostTime)+tries*min(o.RetryDelay, mostTime), mostTime)
 }
 

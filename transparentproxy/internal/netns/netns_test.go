@@ -34,6 +34,7 @@ type lab struct {
 }
 
 func newLab(t *testing.T) *lab {
+	t.Helper()
 	return &lab{t: t, host: redirectlab.NewHosts(t, "tp-netns", "mesh")[0], dir: filepath.Join(t.TempDir(), "state")}
 }
 
@@ -239,7 +240,7 @@ func TestTransactions(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			err := host.Do(tc.do)
-			var refused *Refused
+			var refused *RefusedError
 			switch {
 			case tc.refused < 0 && err != nil:
 				t.Error(err)

@@ -32,14 +32,14 @@ type Message struct {
 	Attrs  []byte
 }
 
-// Refused says which message of a transaction the kernel did not take; Index is negative when it is none of them.
-type Refused struct {
+// RefusedError says which message of a transaction the kernel did not take; Index is negative when it is none of them.
+type RefusedError struct {
 	Index int
 	Errno unix.Errno
 }
 
-func (r *Refused) Error() string { return r.Errno.Error() }
-func (r *Refused) Unwrap() error { return r.Errno }
+func (r *RefusedError) Error() string { return r.Errno.Error() }
+func (r *RefusedError) Unwrap() error { return r.Errno }
 
 // Commit makes all changes at one instant, or none.
 func Commit(list ...Message) error { return transact(list, true) }
@@ -69,11 +69,11 @@ func transact(list []Message, commit bool) error {
 		return err
 	}
 	defer unix.Close(s)
-	return receive(s, func(kind, flags uint16, seq uint32, body []byte) (done bool, err error) {
+	return receive(s, func(kind, _ uint16, seq uint32, body []byte) (done bool, err error) {
 		index := int(seq) - 2
 		switch errno := answer(kind, body); {
 		case errno != 0:
-			return true, &Refused{index, errno}
+			return true, &RefusedError{index, errno}
 		default:
 			return kind == unix.NLMSG_ERROR && index == len(list)-1, nil
 		}

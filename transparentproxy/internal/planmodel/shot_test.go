@@ -122,7 +122,7 @@ func anyShot(plan *tp.Plan) *rapid.Generator[shot] {
 			}
 		}
 		own[f] = rapid.SampledFrom(mine)
-		far[f] = rapid.OneOf(rapid.SampledFrom(remotes[f]), rapid.SampledFrom(slices.DeleteFunc(append(slices.Clone(remotes[f]), edges[f]...), func(a netip.Addr) bool { return isLocal(a) })))
+		far[f] = rapid.OneOf(rapid.SampledFrom(remotes[f]), rapid.SampledFrom(slices.DeleteFunc(append(slices.Clone(remotes[f]), edges[f]...), isLocal)))
 	}
 	return rapid.Custom(func(t *rapid.T) shot {
 		s := shot{Family: families.Draw(t, "family"), Protocol: "tcp"}
