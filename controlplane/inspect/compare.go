@@ -1,6 +1,7 @@
 package inspect
 
 import (
+	"encoding/json"
 	"maps"
 	"slices"
 
@@ -21,7 +22,7 @@ type resourceDiff struct {
 	typeURL string
 	ops     []Operation
 	// before and after are the whole values, nil where there is none.
-	before, after map[string]any
+	before, after json.RawMessage
 }
 
 // compareAll finds the pairs of the proxies, and compares them.
@@ -62,19 +63,15 @@ func union(a, b []string) []string {
 
 func (d *resourceDiff) fill(pair resourcePair) (err error) {
 	name := ""
-	for _, side := range []struct {
-		r  *xds.Resource
-		to *map[string]any
-	}{{pair.before, &d.before}, {pair.after, &d.after}} {
-		if side.r == nil {
-			continue
-		}
-		name = side.r.Name
-		text, err := side.r.JSON()
-		if err != nil {
+	if pair.before != nil {
+		name = pair.before.Name
+		if d.before, err = pair.before.JSON(); err != nil {
 			return err
 		}
-		if *side.to, err = decode(text); err != nil {
+	}
+	if pair.after != nil {
+		name = pair.after.Name
+		if d.after, err = pair.after.JSON(); err != nil {
 			return err
 		}
 	}
@@ -85,7 +82,7 @@ func (d *resourceDiff) fill(pair resourcePair) (err error) {
 	case pair.after == nil:
 		df.remove(at, d.before)
 	default:
-		df.objects(at, d.before, d.after)
+		df.values(at, d.before, d.after)
 	}
 	d.ops = df.ops
 	for i := range d.ops {
@@ -100,7 +97,7 @@ func (d *resourceDiff) fill(pair resourcePair) (err error) {
 func (c *comparison) diff(before, after *xds.Snapshot) []Operation {
 	d := differ{ops: []Operation{}}
 	// Of a type that is on one side only all resources come or go at once.
-	whole := map[string]map[string]any{}
+	whole := map[string]map[string]json.RawMessage{}
 	eachPair(before, after, func(typeURL string, pair resourcePair) {
 		one := c.pairs[pair]
 		switch {
@@ -108,7 +105,7 @@ func (c *comparison) diff(before, after *xds.Snapshot) []Operation {
 			d.ops = append(d.ops, one.ops...)
 			return
 		case whole[typeURL] == nil:
-			whole[typeURL] = map[string]any{}
+			whole[typeURL] = map[string]json.RawMessage{}
 		}
 		at := "/" + pointerEscapes.Replace(typeURL)
 		last := len(whole[typeURL])+1 == len(before.Names(typeURL))+len(after.Names(typeURL))

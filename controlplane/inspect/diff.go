@@ -3,10 +3,8 @@ package inspect
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
-	"maps"
-	"reflect"
-	"slices"
 	"strconv"
 	"strings"
 )
@@ -24,37 +22,18 @@ type Operation struct {
 
 // diffJSON returns the patch that makes to of from; both must be JSON objects.
 func diffJSON(from, to any) ([]Operation, error) {
-	a, err := generic(from)
-	if err != nil {
-		return nil, err
-	}
-	b, err := generic(to)
-	if err != nil {
-		return nil, err
+	a, errA := json.Marshal(from)
+	b, errB := json.Marshal(to)
+	if err := errors.Join(errA, errB); err != nil {
+		return nil, fmt.Errorf("compare configurations: %w", err)
 	}
 	d := differ{ops: []Operation{}}
-	d.objects("", a, b)
+	d.objects("", members(a), members(b))
 	return d.ops, nil
 }
 
-func generic(v any) (map[string]any, error) {
-	text, err := json.Marshal(v)
-	if err != nil {
-		return nil, fmt.Errorf("compare configurations: %w", err)
-	}
-	return decode(text)
-}
-
-func decode(text []byte) (map[string]any, error) {
-	dec := json.NewDecoder(bytes.NewReader(text))
-	dec.UseNumber() // as written: 64 bits stay 64 bits
-	var out map[string]any
-	if err := dec.Decode(&out); err != nil {
-		return nil, fmt.Errorf("compare configurations: %w", err)
-	}
-	return out, nil
-}
-
+// differ compares texts: what is equal byte for byte is not looked into, so that a value that is written in two ways may be
+// replaced by itself.
 type differ struct{ ops []Operation }
 
 func (d *differ) add(path string, v any) {
@@ -65,55 +44,45 @@ func (d *differ) remove(path string, v any) {
 	d.ops = append(d.ops, Operation{Op: "test", Path: path, Value: v}, Operation{Op: "remove", Path: path, Value: v})
 }
 
-func (d *differ) values(path string, a, b any) {
-	if reflect.DeepEqual(a, b) {
-		return
+func (d *differ) values(path string, a, b json.RawMessage) {
+	switch {
+	case bytes.Equal(a, b):
+	case a[0] == '{' && b[0] == '{':
+		d.objects(path, members(a), members(b))
+	case a[0] == '[' && b[0] == '[':
+		d.arrays(path, elements(a), elements(b))
+	default:
+		d.remove(path, a)
+		d.add(path, b)
 	}
-	switch a := a.(type) {
-	case map[string]any:
-		if b, ok := b.(map[string]any); ok {
-			d.objects(path, a, b)
-			return
-		}
-	case []any:
-		if b, ok := b.([]any); ok {
-			d.arrays(path, a, b)
-			return
-		}
-	}
-	d.remove(path, a)
-	d.add(path, b)
 }
 
-func (d *differ) objects(path string, a, b map[string]any) {
-	all := maps.Clone(a)
-	if all == nil {
-		all = map[string]any{}
-	}
-	maps.Copy(all, b)
-	for _, k := range slices.Sorted(maps.Keys(all)) {
-		at := path + "/" + pointerEscapes.Replace(k)
-		before, had := a[k]
-		after, has := b[k]
+func (d *differ) objects(path string, a, b []member) {
+	for len(a)+len(b) > 0 {
 		switch {
-		case had && has:
-			d.values(at, before, after)
-		case had:
-			d.remove(at, before)
+		case len(b) == 0 || len(a) > 0 && a[0].name < b[0].name:
+			d.remove(path+"/"+pointerEscapes.Replace(a[0].name), a[0].value)
+			a = a[1:]
+		case len(a) == 0 || b[0].name < a[0].name:
+			d.add(path+"/"+pointerEscapes.Replace(b[0].name), b[0].value)
+			b = b[1:]
 		default:
-			d.add(at, after)
+			if !bytes.Equal(a[0].value, b[0].value) {
+				d.values(path+"/"+pointerEscapes.Replace(a[0].name), a[0].value, b[0].value)
+			}
+			a, b = a[1:], b[1:]
 		}
 	}
 }
 
 // arrays compares what lies between the common beginning and the common end: so one element more or less is one step.
-func (d *differ) arrays(path string, a, b []any) {
+func (d *differ) arrays(path string, a, b []json.RawMessage) {
 	start := 0
-	for start < min(len(a), len(b)) && reflect.DeepEqual(a[start], b[start]) {
+	for start < min(len(a), len(b)) && bytes.Equal(a[start], b[start]) {
 		start++
 	}
 	tail := 0
-	for tail < min(len(a), len(b))-start && reflect.DeepEqual(a[len(a)-1-tail], b[len(b)-1-tail]) {
+	for tail < min(len(a), len(b))-start && bytes.Equal(a[len(a)-1-tail], b[len(b)-1-tail]) {
 		tail++
 	}
 	endA, endB := len(a)-tail, len(b)-tail
