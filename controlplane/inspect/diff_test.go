@@ -38,10 +38,10 @@ func generic(text []byte) (map[string]any, error) {
 }
 
 // decoded is what an operation puts or tests, which of one that has not been sent is a text.
-func (op Operation) decoded() any {
-	text, ok := op.Value.(json.RawMessage)
+func (o Operation) decoded() any {
+	text, ok := o.Value.(json.RawMessage)
 	if !ok {
-		return op.Value
+		return o.Value
 	}
 	dec := json.NewDecoder(bytes.NewReader(text))
 	dec.UseNumber()

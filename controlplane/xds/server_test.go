@@ -95,6 +95,25 @@ func TestFirstConfigurationAndChanges(t *testing.T) {
 	})
 }
 
+// TestOvertaken: what is answered after the next response was sent counts too.
+func TestOvertaken(t *testing.T) {
+	both(t, func(t *testing.T, connect func(*rig, context.Context, *corev3.Node) peer) {
+		r := newRig(t)
+		r.backend("backend-1", "10.0.0.1")
+		p := connect(r, r.ctx(), node("client-1"))
+		p.subscribe(TypeCluster)
+		first := p.next()
+		r.put(timeout("short", "2s"))
+		second := p.next()
+		p.ack(first)
+		p.ack(second)
+		r.await("both answers to count", func() bool {
+			s := r.insight("client-1").Subscriptions
+			return len(s) == 1 && s[0].Status.CDS.ResponsesSent == 2 && s[0].Status.CDS.ResponsesAcknowledged == 2
+		})
+	})
+}
+
 func TestRemovedService(t *testing.T) {
 	r := newRig(t)
 	p := r.delta(r.ctx(), node("client-1"), nil)

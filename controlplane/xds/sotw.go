@@ -29,8 +29,11 @@ type sotwSub struct {
 	// version is what the peer has: a hash of the resources that it asked for, so that it stays good over a reconnect.
 	version string
 	nonce   string
-	// sent are the names of the last response.
+	// sent are the names of the last response; open says that it waits for an answer.
 	sent []string
+	open bool
+	// overtaken are the names of responses before the last one that wait for an answer, by nonce.
+	overtaken map[string][]string
 	// force: send even if the version is the same, because the peer asks for more names.
 	force bool
 }
@@ -49,9 +52,14 @@ func (p *sotw) request(r *discoveryv3.DiscoveryRequest) {
 		p.subs[r.TypeUrl] = sub
 		p.sub.Requested(r.TypeUrl, !p.fresh(r))
 	} else if r.ResponseNonce != sub.nonce {
-		return // an answer to something that was overtaken
+		if names, ok := sub.overtaken[r.ResponseNonce]; ok { // it counts, but what it asks for is old
+			delete(sub.overtaken, r.ResponseNonce)
+			p.answered(r.TypeUrl, names, true, r.ErrorDetail)
+		}
+		return
 	}
 	if !first && sub.nonce != "" {
+		sub.open, sub.overtaken = false, nil // answers come in order
 		p.answered(r.TypeUrl, sub.sent, true, r.ErrorDetail)
 	}
 	names := slices.Compact(slices.Sorted(slices.Values(r.ResourceNames)))
@@ -94,7 +102,13 @@ func (p *sotw) push(snap *Snapshot) error {
 		if err := p.send(resp); err != nil {
 			return err
 		}
-		sub.version, sub.nonce, sub.sent, sub.force = version, resp.Nonce, names, false
+		if sub.open {
+			if sub.overtaken == nil {
+				sub.overtaken = map[string][]string{}
+			}
+			sub.overtaken[sub.nonce] = sub.sent
+		}
+		sub.version, sub.nonce, sub.sent, sub.open, sub.force = version, resp.Nonce, names, true, false
 		p.sub.Sent(typeURL)
 	}
 	return nil
