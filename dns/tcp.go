@@ -92,15 +92,15 @@ func (s *Server) serveConn(ctx context.Context, conn *net.TCPConn) {
 			return
 		}
 		start := time.Now()
-		answer, v := s.responder.respond(append(out[:0], 0, 0), buf, &q, true)
+		answer, v, from := s.quick(append(out[:0], 0, 0), buf, &q, true)
 		switch v {
 		case ignored:
 			return // whoever sends this speaks no DNS
 		case answered:
 			out = answer
-			s.m.count(&q, answer[2:], false)
-			s.m.duration.Observe(time.Since(start).Seconds())
-			if !st.send(answer, s.cfg.IdleTimeout) {
+			sent := st.send(answer, s.cfg.IdleTimeout)
+			s.finish(served{q: &q, answer: answer[2:], client: src, tcp: true, from: from, took: time.Since(start)})
+			if !sent {
 				return
 			}
 		case forwarded:
@@ -124,7 +124,7 @@ func (s *Server) forwardTCP(ctx context.Context, st *stream, msg []byte, q *quer
 	if !s.acquire() {
 		<-st.busy
 		answer := appendEmpty([]byte{0, 0}, msg, q, rcodeServFail, edeOther)
-		s.m.count(q, answer[2:], false)
+		s.finish(served{q: q, answer: answer[2:], client: src, tcp: true, took: time.Since(start)})
 		return st.send(answer, s.cfg.IdleTimeout)
 	}
 	own, msg := *q, append([]byte(nil), msg...)
@@ -134,9 +134,8 @@ func (s *Server) forwardTCP(ctx context.Context, st *stream, msg []byte, q *quer
 		if ctx.Err() != nil {
 			return
 		}
-		s.m.count(&own, answer[2:], true)
-		s.m.duration.Observe(time.Since(start).Seconds())
 		st.send(answer, s.cfg.IdleTimeout)
+		s.finish(served{q: &own, answer: answer[2:], client: src, tcp: true, from: fromUpstream, took: time.Since(start)})
 	})
 	return true
 }

@@ -50,12 +50,11 @@ func (s *Server) serveUDP(ctx context.Context, so socket) error {
 		if so.any {
 			control = sourceControl(oob[:oobn])
 		}
-		answer, v := s.responder.respond(out[:0], req[:n], &q, false)
+		answer, v, from := s.quick(out[:0], req[:n], &q, false)
 		switch v {
 		case answered:
 			s.sendUDP(so.udp, answer, control, src)
-			s.m.count(&q, answer, false)
-			s.m.duration.Observe(time.Since(start).Seconds())
+			s.finish(served{q: &q, answer: answer, client: src, from: from, took: time.Since(start)})
 		case forwarded:
 			s.forwardUDP(ctx, so.udp, req[:n], &q, control, src, start)
 		}
@@ -70,7 +69,7 @@ func (s *Server) forwardUDP(ctx context.Context, conn *net.UDPConn, msg []byte, 
 	if !s.acquire() {
 		answer := appendEmpty(nil, msg, q, rcodeServFail, edeOther)
 		s.sendUDP(conn, answer, control, src)
-		s.m.count(q, answer, false)
+		s.finish(served{q: q, answer: answer, client: src, took: time.Since(start)})
 		return
 	}
 	own, msg, control := *q, append([]byte(nil), msg...), append([]byte(nil), control...)
@@ -81,8 +80,7 @@ func (s *Server) forwardUDP(ctx context.Context, conn *net.UDPConn, msg []byte, 
 			return
 		}
 		s.sendUDP(conn, answer, control, src)
-		s.m.count(&own, answer, true)
-		s.m.duration.Observe(time.Since(start).Seconds())
+		s.finish(served{q: &own, answer: answer, client: src, from: fromUpstream, took: time.Since(start)})
 	})
 }
 
