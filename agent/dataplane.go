@@ -2,14 +2,12 @@ package agent
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"os"
 	"strings"
 
-	"github.com/cbroglie/mustache"
-
+	"github.com/kuma-dp/kuma-dp/agent/mustache"
 	"github.com/kuma-dp/kuma-dp/internal/yamljson"
 )
 
@@ -115,7 +113,7 @@ func render(template string, vars map[string]string) (string, error) {
 			return "", configError{fmt.Sprintf("variable %s of the dataplane template: %v", name, err)}
 		}
 	}
-	text, err := mustache.RenderPartials(template, noPartials{}, nested)
+	text, err := mustache.Render(template, nested)
 	if err != nil {
 		return "", configError{fmt.Sprintf("render dataplane resource: %v", err)}
 	}
@@ -141,11 +139,4 @@ func nest(into map[string]any, path []string, value string) error {
 	}
 	into[last] = value
 	return nil
-}
-
-// noPartials keeps a template from reading other files.
-type noPartials struct{}
-
-func (noPartials) Get(string) (string, error) {
-	return "", errors.New("partials are not supported")
 }

@@ -22,7 +22,7 @@ import (
 func BenchmarkFootprint(b *testing.B) {
 	t := &testing.T{}
 	binary := filepath.Join(b.TempDir(), "kuma-dp")
-	build := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", binary, "../cmd/kuma-dp")
+	build := exec.Command("go", "build", "-trimpath", "-tags", "grpcnotrace", "-ldflags", "-s -w", "-o", binary, "../cmd/kuma-dp")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		b.Fatalf("build: %v: %s", err, out)
