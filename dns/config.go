@@ -37,6 +37,20 @@ type Config struct {
 	// not exist and clients would remember. Default mesh and mesh.local; an empty slice that is not nil turns it off.
 	HoldSuffixes []string
 
+	// SearchDomains answers NXDOMAIN at once for a name of the mesh with a search domain of resolv.conf behind it, which stub
+	// resolvers ask for first and which otherwise costs a question to the upstreams. It takes names away that exist there
+	// under the same spelling, for example backend.demo.svc.cluster.local when the mesh has a backend.demo; so it is off
+	// unless whoever chooses the names of the mesh knows that none does. Without it the cache bears most of that cost.
+	SearchDomains bool
+
+	// CacheBytes bounds the answers of upstreams that are kept in memory. Default 1 MiB; negative: none are kept.
+	CacheBytes int
+	// CacheMaxTTL is how long an answer is kept at most, however much longer it is valid. Default 30 s.
+	CacheMaxTTL time.Duration
+	// ServeStale is how long after its time a kept answer is still given, with a TTL of 30 s, when no upstream answers
+	// (RFC 8767). Default: not at all.
+	ServeStale time.Duration
+
 	// QueryTimeout bounds a forwarded query, so that a client learns of the failure before it gives up itself after the
 	// customary 5 s. Default 4.5 s.
 	QueryTimeout time.Duration
@@ -51,6 +65,8 @@ type Config struct {
 	// MaxConns is how many TCP connections may be open at once; more are closed at once. Default 256.
 	MaxConns int
 
+	// QueryLog writes queries to Log, at level Info, in the form of CoreDNS's log. Default: none.
+	QueryLog QueryLog
 	// Log takes changes an operator cares about. Default: none.
 	Log *slog.Logger
 	// Metrics is where the metrics are registered. Default: nowhere.
@@ -63,6 +79,8 @@ func (c *Config) setDefaults() {
 	}
 	or(&c.ResolvConf, DefaultResolvConf)
 	or(&c.SystemdConf, DefaultSystemdConf)
+	or(&c.CacheBytes, 1<<20)
+	or(&c.CacheMaxTTL, 30*time.Second)
 	or(&c.QueryTimeout, 4500*time.Millisecond)
 	or(&c.AttemptTimeout, 1500*time.Millisecond)
 	or(&c.HedgeDelay, 300*time.Millisecond)
@@ -102,12 +120,17 @@ func (c *Config) validate() error {
 		{"AttemptTimeout", c.AttemptTimeout},
 		{"HedgeDelay", c.HedgeDelay},
 		{"IdleTimeout", c.IdleTimeout},
+		{"CacheMaxTTL", c.CacheMaxTTL},
+		{"ServeStale", c.ServeStale},
 		{"MaxInflight", time.Duration(c.MaxInflight)},
 		{"MaxConns", time.Duration(c.MaxConns)},
 	} {
 		if d.value < 0 {
 			errs = append(errs, fmt.Errorf("%s: must not be negative", d.name))
 		}
+	}
+	if c.QueryLog > QueryLogAll {
+		errs = append(errs, fmt.Errorf("QueryLog: %v is none of off, sample and all", c.QueryLog))
 	}
 	return errors.Join(errs...)
 }

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -23,6 +24,10 @@ type Server struct {
 	firstTable  sync.Once
 	created     time.Time
 	tasks       sync.WaitGroup // everything that answers
+
+	tableLoads   atomic.Uint64
+	tableChanged atomic.Pointer[time.Time]
+	tableSource  atomic.Pointer[string]
 }
 
 // New makes a server. It fails when the configuration is invalid or a metric cannot be registered.
@@ -57,6 +62,9 @@ func New(cfg Config) (*Server, error) {
 // SetTable makes t what names of the mesh resolve to, from the next query on. Queries being answered see the table before or
 // this one, never a mixture. nil is not allowed.
 func (s *Server) SetTable(t *Table) {
+	now := time.Now()
+	s.tableChanged.Store(&now)
+	s.tableLoads.Add(1)
 	s.responder.table.Store(t)
 	s.m.entries.Set(float64(t.Len()))
 	if len(t.skipped) > 0 {
