@@ -78,19 +78,13 @@ type Runtime struct {
 	TransparentProxyConfig []string `json:"transparentProxyConfig,omitempty"`
 	// TransparentProxyBackend is how rules get into the kernel; empty chooses.
 	TransparentProxyBackend string `json:"transparentProxyBackend,omitempty"`
+	// DynamicConfigRefresh is how often Envoy is asked for names that the control plane has it answer; default 10s. A change
+	// is seen at once without it.
+	DynamicConfigRefresh Duration `json:"dynamicConfigRefresh"`
 }
 
 // Redirects reports whether the host's traffic is redirected for as long as the proxy runs.
 func (r *Runtime) Redirects() bool { return r.TransparentProxy || len(r.TransparentProxyConfig) > 0 }
-
-// DNS says how mesh names resolve.
-type DNS struct {
-	Enabled bool `json:"enabled"` // default true
-	// Port is where redirected queries arrive; default 15053.
-	Port uint32 `json:"proxyPort"`
-	// EnvoyPort is told to the control plane, which otherwise leaves the table of names out; nothing listens there.
-	EnvoyPort uint32 `json:"envoyDnsPort"`
-}
 
 // ProbeProxy rewrites health probes of the orchestrator to the workload.
 type ProbeProxy struct {
@@ -109,8 +103,8 @@ func DefaultConfig() Config {
 	return Config{
 		ControlPlane:     ControlPlane{URL: "https://localhost:5678", Retry: Retry{Backoff: Duration(3 * time.Second), MaxDuration: Duration(5 * time.Minute)}},
 		Dataplane:        Dataplane{ProxyType: "dataplane", DrainTime: Duration(30 * time.Second), ReadinessPort: 9902},
-		DataplaneRuntime: Runtime{BinaryPath: "envoy", IPv6Enabled: true},
-		DNS:              DNS{Enabled: true, Port: 15053, EnvoyPort: 15054},
+		DataplaneRuntime: Runtime{BinaryPath: "envoy", IPv6Enabled: true, DynamicConfigRefresh: Duration(10 * time.Second)},
+		DNS:              defaultDNS(),
 		LogLevel:         "info",
 	}
 }
@@ -123,7 +117,7 @@ type setting struct {
 
 func (c *Config) settings() []setting {
 	cp, dp, rt := &c.ControlPlane, &c.Dataplane, &c.DataplaneRuntime
-	return []setting{
+	return append([]setting{
 		{"cp-address", "", "KUMA_CONTROL_PLANE_URL", "URL of the control plane's data-plane server", text(&cp.URL)},
 		{"", "", "KUMA_CONTROL_PLANE_RETRY_BACKOFF", "", duration(&cp.Retry.Backoff)},
 		{"", "", "KUMA_CONTROL_PLANE_RETRY_MAX_DURATION", "", duration(&cp.Retry.MaxDuration)},
@@ -158,6 +152,7 @@ func (c *Config) settings() []setting {
 		{"metrics-key-path", "", "KUMA_DATAPLANE_RUNTIME_METRICS_KEY_PATH", "key of the metrics listener", text(&rt.MetricsKeyPath)},
 		{"", "", "KUMA_DATAPLANE_RUNTIME_DYNAMIC_SYSTEM_CA_PATH", "", text(&rt.SystemCAPath)},
 		{"", "", "KUMA_DATAPLANE_RUNTIME_IPV6_ENABLED", "", boolean(&rt.IPv6Enabled)},
+		{"", "", "KUMA_DATAPLANE_RUNTIME_DYNAMIC_CONFIGURATION_REFRESH_INTERVAL", "", duration(&rt.DynamicConfigRefresh)},
 		{"transparent-proxy", "", "KUMA_DATAPLANE_RUNTIME_TRANSPARENT_PROXY", "redirect this host's traffic to Envoy for as long as it runs", boolean(&rt.TransparentProxy)},
 		{"transparent-proxy-config", "", "KUMA_DATAPLANE_RUNTIME_TRANSPARENT_PROXY_CONFIG", "files that say what to redirect, - for standard input; implies --transparent-proxy", func(f *pflag.FlagSet, name, short, help string) {
 			f.StringSliceVarP(&rt.TransparentProxyConfig, name, short, rt.TransparentProxyConfig, help)
@@ -167,17 +162,8 @@ func (c *Config) settings() []setting {
 			"how the rules of --transparent-proxy get into the kernel, as of 'kumactl install transparent-proxy'; empty keeps the one in use, or else takes the first that works",
 			text(&rt.TransparentProxyBackend),
 		},
-		{"dns-enabled", "", "KUMA_DNS_ENABLED", "resolve names of the mesh", boolean(&c.DNS.Enabled)},
-		{"dns-coredns-port", "", "KUMA_DNS_CORE_DNS_PORT", "port of the resolver (older name of --dns-proxy-port)", number(&c.DNS.Port)},
-		{"dns-proxy-port", "", "KUMA_DNS_PROXY_PORT", "port of the resolver", number(&c.DNS.Port)},
-		{"dns-envoy-port", "", "KUMA_DNS_ENVOY_DNS_PORT", "port told to the control plane as Envoy's", number(&c.DNS.EnvoyPort)},
 		{"", "", "KUMA_APPLICATION_PROBE_PROXY_PORT", "", number(&c.ProbeProxy.Port)},
-		c.ignored("dns-coredns-path", "KUMA_DNS_CORE_DNS_BINARY_PATH", "string"),
-		c.ignored("dns-coredns-config-template-path", "KUMA_DNS_CORE_DNS_CONFIG_TEMPLATE_PATH", "string"),
-		c.ignored("dns-server-config-dir", "KUMA_DNS_CONFIG_DIR", "string"),
-		c.ignored("dns-prometheus-port", "KUMA_DNS_PROMETHEUS_PORT", "uint32"),
-		c.ignored("dns-enable-logging", "KUMA_DNS_ENABLE_LOGGING", "bool"),
-	}
+	}, c.dnsSettings()...)
 }
 
 // Bind adds the flags of c to flags.

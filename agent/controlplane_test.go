@@ -42,6 +42,7 @@ type controlPlane struct {
 	world     map[string]map[string]*anypb.Any
 	mtls      bool
 	redirects bool // the Dataplane has a transparent proxy
+	push      chan *discovery.DeltaDiscoveryResponse
 
 	mu       sync.Mutex
 	requests []bootstrap.Request
@@ -54,7 +55,7 @@ func newControlPlane(t *testing.T) *controlPlane {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := &controlPlane{t: t, admin: freePort(t), world: map[string]map[string]*anypb.Any{}}
+	c := &controlPlane{t: t, admin: freePort(t), world: map[string]map[string]*anypb.Any{}, push: make(chan *discovery.DeltaDiscoveryResponse)}
 	if c.ca, err = certs.LoadAuthority(certPEM, keyPEM); err != nil {
 		t.Fatal(err)
 	}
@@ -115,12 +116,30 @@ staticResources:
 		base64.StdEncoding.EncodeToString([]byte(yaml)), c.redirects)
 }
 
-// DeltaAggregatedResources answers the first request of each type with all there is of it.
+// DeltaAggregatedResources answers the first request of each type with all there is of it, and sends what is pushed.
 func (c *controlPlane) DeltaAggregatedResources(stream discovery.AggregatedDiscoveryService_DeltaAggregatedResourcesServer) error {
 	md, _ := metadata.FromIncomingContext(stream.Context())
 	c.mu.Lock()
 	c.tokens = append(c.tokens, md.Get("authorization")...)
 	c.mu.Unlock()
+	var sending sync.Mutex
+	send := func(a *discovery.DeltaDiscoveryResponse) error {
+		sending.Lock()
+		defer sending.Unlock()
+		return stream.Send(a)
+	}
+	var pushing sync.WaitGroup
+	defer pushing.Wait()
+	pushing.Go(func() {
+		for {
+			select {
+			case a := <-c.push:
+				_ = send(a) // whoever waits for it sees that it did not come
+			case <-stream.Context().Done():
+				return
+			}
+		}
+	})
 	for {
 		q, err := stream.Recv()
 		if err != nil {
@@ -133,7 +152,7 @@ func (c *controlPlane) DeltaAggregatedResources(stream discovery.AggregatedDisco
 		for name, r := range c.world[q.GetTypeUrl()] {
 			a.Resources = append(a.Resources, &discovery.Resource{Name: name, Version: "1", Resource: r})
 		}
-		if err := stream.Send(a); err != nil {
+		if err := send(a); err != nil {
 			return err
 		}
 	}

@@ -6,16 +6,18 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/netip"
+	"net/url"
 	"path/filepath"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc"
 
 	"github.com/kuma-dp/kuma-dp/agent/admin"
 	"github.com/kuma-dp/kuma-dp/agent/envoy"
 	"github.com/kuma-dp/kuma-dp/agent/identity"
 	"github.com/kuma-dp/kuma-dp/agent/metrics"
+	"github.com/kuma-dp/kuma-dp/agent/nametable"
 	"github.com/kuma-dp/kuma-dp/agent/relay"
 	"github.com/kuma-dp/kuma-dp/bootstrap"
 	"github.com/kuma-dp/kuma-dp/dns"
@@ -30,9 +32,11 @@ type parts struct {
 	envoy    *envoy.Process
 	relay    *relay.Relay
 	upstream *grpc.ClientConn
-	identity *identity.Source // nil for zone proxies
-	resolver *dns.Server      // nil without DNS
-	ready    *readiness       // without a listener when there is no port
+	identity *identity.Source  // nil for zone proxies
+	resolver *dns.Server       // nil without DNS
+	names    *nametable.Tables // nil without DNS
+	own      *prometheus.Registry
+	ready    *readiness // without a listener when there is no port
 	metrics  *metrics.Hijacker
 	members  []group.Member
 }
@@ -70,7 +74,7 @@ func (a *Agent) Run(ctx context.Context) (err error) {
 		return configError{"this host's traffic is redirected, but the control plane gives Envoy no ports for it, so that every connection would be refused: " +
 			"add networking.transparentProxying with redirectPortInbound and redirectPortOutbound to the Dataplane, or leave out --transparent-proxy"}
 	}
-	p := &parts{}
+	p := &parts{own: prometheus.NewRegistry()}
 	defer p.close()
 	if err := a.build(p, dir, boot, answer, socketPath); err != nil { //nolint:contextcheck // pages are asked for later, by others
 		return err
@@ -128,7 +132,7 @@ func (a *Agent) build(p *parts, dir *workdir, boot *relay.Bootstrap, answer *boo
 		}
 		p.ready.listener = l
 	}
-	if err := a.buildResolver(p, answer); err != nil {
+	if err := a.buildResolver(p, dir, answer); err != nil {
 		return err
 	}
 	if p.ready.listener != nil {
@@ -146,28 +150,6 @@ func (a *Agent) build(p *parts, dir *workdir, boot *relay.Bootstrap, answer *boo
 		return err
 	}
 	p.members = append(p.members, group.Member{Name: "admin endpoint", Run: local.Run})
-	return nil
-}
-
-// buildResolver makes the DNS server where queries are redirected to it: on a proxy with a transparent proxy.
-func (a *Agent) buildResolver(p *parts, answer *bootstrap.Response) error {
-	d := a.cfg.DNS
-	if !d.Enabled || !answer.Sidecar.Networking.IsUsingTransparentProxy {
-		return nil
-	}
-	listen := []netip.AddrPort{netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), uint16(d.Port))}
-	if a.cfg.DataplaneRuntime.IPv6Enabled {
-		listen = append(listen, netip.AddrPortFrom(netip.IPv6Loopback(), uint16(d.Port)))
-	}
-	resolver, err := dns.New(dns.Config{Listen: listen, Log: a.log.With("component", "dns")})
-	if err != nil {
-		return err
-	}
-	if err := resolver.Listen(); err != nil {
-		return err
-	}
-	p.resolver = resolver
-	p.members = append(p.members, group.Member{Name: "dns", Run: resolver.Run})
 	return nil
 }
 
@@ -189,7 +171,7 @@ func (a *Agent) buildRelay(p *parts, boot *relay.Bootstrap, socketPath string) e
 	cfg.Grace = time.Duration(a.cfg.Dataplane.DrainTime) + relay.LongestWarming + time.Second
 	cfg.Warming = func(ctx context.Context) (int, error) { return p.envoy.WarmingClusters(ctx) }
 	if p.resolver != nil {
-		cfg.DNS = func(records []relay.DNSRecord) { p.resolver.SetTable(table(records)) }
+		cfg.DNS, cfg.DynamicConfig = p.names.Listener, p.names.Route
 	}
 	if p.relay, err = relay.New(cfg); err != nil {
 		return err
@@ -208,22 +190,14 @@ func (a *Agent) buildRelay(p *parts, boot *relay.Bootstrap, socketPath string) e
 	return nil
 }
 
-// table makes the resolver's table of what the control plane sent.
-func table(records []relay.DNSRecord) *dns.Table {
-	ttl := dns.DefaultTTL
-	list := make([]dns.Record, 0, len(records))
-	for i, r := range records {
-		if r.TTL > 0 && (i == 0 || r.TTL < ttl) {
-			ttl = r.TTL // there is one for the whole table: the shortest
-		}
-		list = append(list, dns.Record{Name: r.Name, Addrs: r.Addresses})
-	}
-	return dns.NewTable(list, ttl)
-}
-
 // missing lists what the workload still lacks besides a live Envoy.
 func (a *Agent) missing(p *parts) []string {
 	missing := p.relay.Missing()
+	if p.names != nil {
+		if what := p.names.Missing(); what != "" {
+			missing = append(missing, what)
+		}
+	}
 	if p.identity != nil {
 		if st := p.identity.Status(); st.State == identity.Issued && time.Now().After(st.NotAfter) {
 			missing = append(missing, "the workload certificate expired at "+st.NotAfter.UTC().Format(time.RFC3339)+": "+st.LastError)
@@ -233,33 +207,23 @@ func (a *Agent) missing(p *parts) []string {
 }
 
 // pages are what the admin endpoint shows.
-func (a *Agent) pages(p *parts) map[string]func() any {
+func (a *Agent) pages(p *parts) map[string]admin.Page {
 	dp := a.cfg.Dataplane
-	return map[string]func() any{
-		"status": func() any {
-			missing := p.ready.check(context.Background())
+	return map[string]admin.Page{
+		"status": func(ctx context.Context, _ url.Values) (any, error) {
+			missing := p.ready.check(ctx)
 			return map[string]any{
 				"mesh": dp.Mesh, "name": dp.Name, "proxyType": dp.ProxyType, "startedAt": a.begun.UTC(),
 				"ready": len(missing) == 0, "missing": missing, "relay": p.relay.Status(),
-			}
+			}, nil
 		},
-		"identity": func() any {
+		"identity": func(context.Context, url.Values) (any, error) {
 			if p.identity == nil {
-				return identity.Status{State: identity.ControlPlane}
+				return identity.Status{State: identity.ControlPlane}, nil
 			}
-			return p.identity.Status()
+			return p.identity.Status(), nil
 		},
-		"dns": func() any {
-			records := map[string][]string{}
-			if p.resolver != nil && p.resolver.Table() != nil {
-				for _, r := range p.resolver.Table().Records() {
-					for _, addr := range r.Addrs {
-						records[r.Name] = append(records[r.Name], addr.String())
-					}
-				}
-			}
-			return map[string]any{"enabled": p.resolver != nil, "records": records}
-		},
+		"dns": func(ctx context.Context, query url.Values) (any, error) { return dnsPage(ctx, p.resolver, query) },
 	}
 }
 

@@ -38,6 +38,7 @@ func (a *Agent) buildServices(p *parts, dir *workdir, boot *relay.Bootstrap, ans
 		Path:    bootstrap.SocketPath(dir.sockets, "kuma-mh-"+dp.Name+"-"+dp.Mesh),
 		Address: answer.Sidecar.Networking.Address,
 		Envoy:   stats(boot),
+		Own:     p.own,
 		Labels: map[string]string{
 			"mesh": dp.Mesh, "dataplane": dp.Name, "service": boot.NodeCluster,
 			"otel_scope_name": "kuma", "otel_scope_version": version.Version,

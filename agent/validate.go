@@ -86,21 +86,8 @@ func (r *Runtime) problems() (out []string) {
 	if r.BinaryPath == "" {
 		out = append(out, ".BinaryPath must be non-empty")
 	}
-	return out
-}
-
-func (d *DNS) problems() (out []string) {
-	if !d.Enabled {
-		return nil
-	}
-	if d.Port > maxPort {
-		out = append(out, ".CoreDNSPort has to be in [0, 65353] range")
-	}
-	if d.EnvoyPort > maxPort {
-		out = append(out, ".EnvoyDNSPort has to be in [0, 65353] range")
-	}
-	if d.Port == 0 {
-		out = append(out, ".ProxyPort has to be in (0, 65535] range")
+	if r.DynamicConfigRefresh <= 0 {
+		out = append(out, ".DynamicConfiguration is not valid: .RefreshInterval must be a positive duration")
 	}
 	return out
 }

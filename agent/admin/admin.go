@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -22,11 +23,14 @@ import (
 // SocketName is the socket's name in the work directory.
 const SocketName = "kuma-admin.sock"
 
-// Config says what the endpoint shows. Each function makes a value that is shown as JSON and is called concurrently; none
-// may return a secret.
+// Page makes a value that is shown as JSON. It is called concurrently and may not return a secret. An error is the fault of
+// the query.
+type Page func(ctx context.Context, query url.Values) (any, error)
+
+// Config says what the endpoint shows.
 type Config struct {
 	Dir   string
-	Pages map[string]func() any // by path without the slash, such as "status"
+	Pages map[string]Page // by path without the slash, such as "status"
 	Log   *slog.Logger
 }
 
@@ -52,8 +56,13 @@ func New(cfg Config) (*Server, error) {
 func (s *Server) Run(ctx context.Context) error {
 	mux := http.NewServeMux()
 	for name, page := range s.cfg.Pages {
-		mux.HandleFunc("GET /"+name, func(w http.ResponseWriter, _ *http.Request) {
-			body, err := json.MarshalIndent(page(), "", "  ")
+		mux.HandleFunc("GET /"+name, func(w http.ResponseWriter, q *http.Request) {
+			value, err := page(q.Context(), q.URL.Query())
+			if err != nil {
+				http.Error(w, err.Error(), http.StatusBadRequest)
+				return
+			}
+			body, err := json.MarshalIndent(value, "", "  ")
 			if err != nil {
 				http.Error(w, err.Error(), http.StatusInternalServerError)
 				return

@@ -2,9 +2,11 @@ package admin_test
 
 import (
 	"context"
+	"errors"
 	"io/fs"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -18,7 +20,7 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // serve runs an endpoint on dir until the test ends.
-func serve(t *testing.T, dir string, pages map[string]func() any) {
+func serve(t *testing.T, dir string, pages map[string]admin.Page) {
 	t.Helper()
 	s, err := admin.New(admin.Config{Dir: dir, Pages: pages})
 	if err != nil {
@@ -40,9 +42,15 @@ func serve(t *testing.T, dir string, pages map[string]func() any) {
 
 func TestPages(t *testing.T) {
 	dir := t.TempDir()
-	serve(t, dir, map[string]func() any{
-		"status": func() any { return map[string]int{"n": 1} },
-		"broken": func() any { return make(chan int) },
+	serve(t, dir, map[string]admin.Page{
+		"status": func(context.Context, url.Values) (any, error) { return map[string]int{"n": 1}, nil },
+		"broken": func(context.Context, url.Values) (any, error) { return make(chan int), nil },
+		"ask": func(_ context.Context, q url.Values) (any, error) {
+			if q.Get("x") == "" {
+				return nil, errors.New("x is missing")
+			}
+			return q.Get("x"), nil
+		},
 	})
 	info, err := os.Lstat(filepath.Join(dir, admin.SocketName))
 	if err != nil || info.Mode() != fs.ModeSocket|0o600 {
@@ -51,6 +59,8 @@ func TestPages(t *testing.T) {
 	for _, tc := range []struct{ page, want, err string }{
 		{"status", "{\n  \"n\": 1\n}\n", ""},
 		{"nothing", "", "404"},
+		{"ask?x=y", "\"y\"\n", ""},
+		{"ask", "", "400 Bad Request: x is missing"},
 		{"broken", "", "500"},
 	} {
 		t.Run(tc.page, func(t *testing.T) {
@@ -103,7 +113,7 @@ func TestGetFindsTheOnlyAgent(t *testing.T) {
 	if err := dead.Close(); err != nil {
 		t.Fatal(err)
 	}
-	page := map[string]func() any{"status": func() any { return 1 }}
+	page := map[string]admin.Page{"status": func(context.Context, url.Values) (any, error) { return 1, nil }}
 	serve(t, dir("kuma-dp-1"), page)
 	if got, err := admin.Get(t.Context(), "", "status"); err != nil || string(got) != "1\n" {
 		t.Errorf("with one agent: %q, %v", got, err)

@@ -21,6 +21,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
@@ -53,6 +54,8 @@ type Config struct {
 	Address string
 	// Envoy asks Envoy's admin interface for a path with a query.
 	Envoy func(ctx context.Context, pathAndQuery string) (io.ReadCloser, error)
+	// Own are the agent's metrics; nil for none.
+	Own prometheus.Gatherer
 	// Source, when valid, is the address from which applications are asked, so that redirection lets it pass.
 	Source, Source6 net.IP
 	// Labels are added to every sample of a MeshMetric page or push. The label service also names the resource of pushes.
@@ -68,6 +71,7 @@ type Hijacker struct {
 	began    time.Time
 	policy   atomic.Pointer[configuration] // nil without a MeshMetric policy
 	changed  chan struct{}                 // has room for one
+	labels   atomic.Pointer[map[string]string]
 }
 
 // New binds the socket.
@@ -83,6 +87,35 @@ func New(cfg Config) (*Hijacker, error) {
 	noRedirect := func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	h.client = &http.Client{Timeout: scrapeTimeout, CheckRedirect: noRedirect, Transport: &http.Transport{DialContext: h.dial, DisableKeepAlives: true}}
 	return h, nil
+}
+
+// LabelOwn puts labels on the agent's own metrics, from the next page on.
+func (h *Hijacker) LabelOwn(labels map[string]string) {
+	labels = maps.Clone(labels)
+	h.labels.Store(&labels)
+}
+
+// own returns the agent's own metrics.
+func (h *Hijacker) own() families {
+	out := families{}
+	if h.cfg.Own == nil {
+		return out
+	}
+	gathered, err := h.cfg.Own.Gather()
+	if err != nil { // what was gathered is good
+		h.cfg.Log.Warn("some of the agent's metrics are left out", "reason", err.Error())
+	}
+	labels := h.labels.Load()
+	for _, f := range gathered {
+		for _, m := range f.Metric {
+			m.Label = slices.Clone(m.Label) // the registry's own, of every gathering
+		}
+		if labels != nil {
+			addLabels(f, *labels)
+		}
+		out[f.GetName()] = f
+	}
+	return out
 }
 
 func (h *Hijacker) dial(ctx context.Context, network, address string) (net.Conn, error) {
@@ -192,7 +225,7 @@ func (h *Hijacker) gather(ctx context.Context, meshMetric bool, query url.Values
 		keep(results[len(apps)])
 	})
 	wg.Wait()
-	out := families{}
+	out := h.own()
 	for _, r := range results {
 		merge(out, r)
 	}

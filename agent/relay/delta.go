@@ -134,7 +134,7 @@ func (r *Relay) deltaAnswer(d *deltaSession, answer *deltaResponse) {
 		}
 	}
 	if s.typeURL == listenerType && !trapped {
-		r.untrap()
+		r.untrap(s)
 	}
 	r.arrived(s, answer.version, answer.nonce)
 }

@@ -54,10 +54,9 @@ func endpointsOf(cluster []byte, name string) string {
 
 // decodeDNS reads the table out of a Listener with the DNS filter:
 // Listener.listener_filters(9).typed_config(3) → DnsFilterConfig.server_config(2).inline_dns_table(1).virtual_domains(2).
-// Addresses that do not parse are left out.
+// Addresses that do not parse are left out. It is not nil when the table is empty.
 func decodeDNS(listener []byte) ([]DNSRecord, error) {
-	var records []DNSRecord
-	found := false
+	records, found := []DNSRecord{}, false
 	err := path(listener, func(typed []byte) error {
 		kind := ""
 		var config []byte

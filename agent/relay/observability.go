@@ -6,6 +6,29 @@ import "google.golang.org/protobuf/encoding/protowire"
 // §4.5). Envoy serves it on a socket; here it is read as it passes, which is an event instead of a question every 10 s.
 const observabilityListener = "_kuma:dynamicconfig:observability"
 
+// isDynamicConfig says whether a listener is the one that answers GET /dns on a unix socket: its name since version 3, and
+// that of 2.10 to 2.13 (contract dns.md §3.2).
+func isDynamicConfig(listener string) bool {
+	return listener == "system_dynamicconfig" || listener == "_kuma:dynamicconfig"
+}
+
+// observeDynamic tells Config.DynamicConfig when that listener has changed. The caller holds the lock.
+func (r *Relay) observeDynamic(s *subscription) {
+	if r.cfg.DynamicConfig == nil || s.typeURL != listenerType {
+		return
+	}
+	version := ""
+	for name, l := range s.have {
+		if isDynamicConfig(name) {
+			version = l.version
+		}
+	}
+	if version != r.dynamic {
+		r.dynamic = version
+		r.cfg.DynamicConfig(version != "")
+	}
+}
+
 // observe tells Config.Observability when the body is another one than before. The caller holds the lock.
 func (r *Relay) observe(s *subscription) {
 	if r.cfg.Observability == nil || s.typeURL != listenerType {

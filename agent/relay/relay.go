@@ -54,8 +54,12 @@ type Config struct {
 	IdentitySecret string
 	// IdentityWanted is called, not concurrently, when Envoy asks for IdentitySecret; it must not block. May be nil.
 	IdentityWanted func()
-	// DNS gets each new table, in order; it must not block. With nil the listener kuma:dns passes to Envoy.
+	// DNS gets each new table, in order; nil when the control plane has none in its listeners. It must not block. Without it
+	// the listener kuma:dns passes to Envoy.
 	DNS func([]DNSRecord)
+	// DynamicConfig is told each time the listener that answers GET /dns is there anew, and when it is gone; before DNS when
+	// both change at once. It must not block. May be nil.
+	DynamicConfig func(there bool)
 	// Observability gets what the control plane says about metrics, JSON, each time it is another; nil when it says nothing
 	// any more. It must not block, nor change the bytes. May be nil.
 	Observability func(body []byte)
@@ -97,6 +101,7 @@ type Relay struct {
 	warming  warming
 	leaving  leaving
 	observed string // version of the listener that Observability was told of
+	dynamic  string // version of the listener that DynamicConfig was told of
 	serial   uint64
 }
 

@@ -99,7 +99,7 @@ func (r *Relay) stateAnswer(w *stateSession, answer *stateResponse) {
 		}
 	}
 	if _, ok := present[dnsListener]; !ok && s.typeURL == listenerType {
-		r.untrap()
+		r.untrap(s)
 	}
 	r.arrived(s, answer.version, answer.nonce)
 }

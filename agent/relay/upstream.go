@@ -188,7 +188,7 @@ func (r *Relay) concludeSilence(wildcards bool) {
 		if wildcards {
 			s.answered = true
 			if typeURL == listenerType && !r.dns.loaded {
-				r.untrap()
+				r.untrap(s)
 			}
 		}
 		r.flush(s)
@@ -203,6 +203,7 @@ func (r *Relay) arrived(s *subscription, version, nonce string) {
 		r.expectAnswer()
 	}
 	r.observe(s)
+	r.observeDynamic(s)
 	r.flush(s)
 }
 
@@ -237,7 +238,8 @@ func (r *Relay) trap(resource held) error {
 }
 
 // untrap is told when the listeners hold no DNS table.
-func (r *Relay) untrap() {
+func (r *Relay) untrap(s *subscription) {
+	r.observeDynamic(s)
 	if r.cfg.DNS == nil || r.dns.loaded && r.dns.version == "" {
 		return
 	}

@@ -1,6 +1,9 @@
 package main
 
 import (
+	"errors"
+	"net/url"
+
 	"github.com/spf13/cobra"
 
 	"github.com/kuma-dp/kuma-dp/agent/admin"
@@ -15,7 +18,6 @@ func newDebug(s command.Streams) *cobra.Command {
 	for _, page := range []struct{ name, help string }{
 		{"status", "Connection to the control plane, configuration by type, what is missing"},
 		{"identity", "The workload's certificate"},
-		{"dns", "Names of the mesh and their addresses"},
 	} {
 		c.AddCommand(&cobra.Command{
 			Use: page.name, Short: page.help, Args: command.NoArgs,
@@ -29,5 +31,33 @@ func newDebug(s command.Streams) *cobra.Command {
 			},
 		})
 	}
+	c.AddCommand(newDebugDNS(s, &dir))
+	return c
+}
+
+// newDebugDNS shows the resolver, or follows one name through it.
+func newDebugDNS(s command.Streams, dir *string) *cobra.Command {
+	var name, qtype string
+	c := &cobra.Command{
+		Use: "dns", Short: "Names of the mesh, where they come from, name servers, cache; or how one name resolves", Args: command.NoArgs,
+		Example: "  kuma-dp debug dns\n  kuma-dp debug dns --query backend.svc.mesh.local\n  kuma-dp debug dns --query example.com --type AAAA",
+		RunE: func(c *cobra.Command, _ []string) error {
+			page := "dns"
+			switch {
+			case name == "" && c.Flags().Changed("type"):
+				return errors.New("--type goes with --query")
+			case name != "":
+				page += "?" + url.Values{"query": {name}, "type": {qtype}}.Encode()
+			}
+			body, err := admin.Get(c.Context(), *dir, page)
+			if err != nil {
+				return err
+			}
+			_, err = s.Out.Write(body)
+			return err
+		},
+	}
+	c.Flags().StringVar(&name, "query", "", "resolve this name and tell every step")
+	c.Flags().StringVar(&qtype, "type", "A", "with --query: type of the records, such as AAAA or TYPE65")
 	return c
 }
