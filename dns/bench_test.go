@@ -61,3 +61,53 @@ func BenchmarkNewTable(b *testing.B) {
 		NewTable(recs, DefaultTTL)
 	}
 }
+
+// BenchmarkForwarded is a query that an upstream answers, over sockets, client and upstream included. The names differ, so
+// that no cache helps.
+func BenchmarkForwarded(b *testing.B) {
+	up, err := net.ListenUDP("udp4", net.UDPAddrFromAddrPort(loopback0))
+	if err != nil {
+		b.Fatal(err)
+	}
+	done := make(chan struct{})
+	b.Cleanup(func() { up.Close(); <-done })
+	go func() {
+		defer close(done)
+		for buf := make([]byte, 512); ; {
+			n, src, err := up.ReadFromUDPAddrPort(buf)
+			if err != nil {
+				return
+			}
+			buf[2] |= flagQR >> 8
+			buf[7] = 1
+			answer := append(buf[:n], "\xc0\x0c\x00\x01\x00\x01\x00\x00\x00\x3c\x00\x04\xc0\x00\x02\x01"...)
+			up.WriteToUDPAddrPort(answer, src)
+		}
+	}()
+	s := start(b, Config{Upstreams: []netip.AddrPort{addrPort(up.LocalAddr())}})
+	s.SetTable(NewTable(nil, DefaultTTL))
+	conn, err := net.Dial("udp", s.Addrs()[0].String())
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer conn.Close()
+	conn.SetDeadline(time.Now().Add(time.Minute))
+	msg, buf := wire(question("00000000.example.com", mdns.TypeA)), make([]byte, 512)
+	b.ReportAllocs()
+	const window = 32 // queries under way at once
+	for i := 0; b.Loop(); i++ {
+		copy(msg[headerLen+1:], fmt.Sprintf("%08d", i))
+		if _, err := conn.Write(msg); err != nil {
+			b.Fatal(err)
+		}
+		if i < window {
+			continue
+		}
+		if _, err := conn.Read(buf); err != nil {
+			b.Fatal(err)
+		}
+	}
+	if buf[7] != 1 && b.N > window {
+		b.Fatalf("got %x", buf)
+	}
+}

@@ -4,8 +4,8 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -23,6 +23,7 @@ type forwarder struct {
 	cfg     Config
 	m       *metrics
 	own     []netip.AddrPort // where the server listens
+	relays  func(netip.AddrPort) bool
 	sockets sockets
 	list    atomic.Pointer[upstreams]
 	next    atomic.Uint32 // where to start when rotating
@@ -51,7 +52,11 @@ func (f *forwarder) use(ctx context.Context, conf resolvConf) {
 			f.cfg.Log.Warn("upstream is this resolver, not asking it", slog.String("upstream", addr.String()))
 			continue
 		}
-		list.servers = append(list.servers, newUpstream(addr))
+		u := newUpstream(addr, f.m.upstream(addr))
+		if f.relays(addr) {
+			u.canary = newCanary()
+		}
+		list.servers = append(list.servers, u)
 	}
 	if len(list.servers) == 0 {
 		f.cfg.Log.Warn("no upstream name server, only names of the mesh resolve")
@@ -62,54 +67,70 @@ func (f *forwarder) use(ctx context.Context, conf resolvConf) {
 	f.gauge()
 	if old != nil {
 		old.stop()
-	}
-}
-
-// isSelf says whether queries to addr would arrive at our own sockets.
-func (f *forwarder) isSelf(addr netip.AddrPort) bool {
-	ip := addr.Addr().Unmap()
-	for _, own := range f.own {
-		if own.Port() != addr.Port() {
-			continue
-		}
-		if own.Addr().Unmap() == ip || (own.Addr().IsUnspecified() && (ip.IsLoopback() || ip.IsUnspecified() || isLocal(ip))) {
-			return true
+		for _, u := range old.servers {
+			if !slices.ContainsFunc(list.servers, func(o *upstream) bool { return o.addr == u.addr }) {
+				f.m.forget(u.addr)
+			}
 		}
 	}
-	return false
-}
-
-func isLocal(ip netip.Addr) bool {
-	addrs, err := net.InterfaceAddrs()
-	if err != nil {
-		return false
-	}
-	for _, a := range addrs {
-		if p, err := netip.ParsePrefix(a.String()); err == nil && p.Addr().Unmap() == ip.WithZone("") {
-			return true
+	for _, u := range list.servers {
+		if u.canary != nil {
+			f.wg.Go(func() { f.probe(list, u) })
 		}
 	}
-	return false
 }
 
-// looped says whether a query from src is our own. If so its upstream is not asked again.
-func (f *forwarder) looped(src netip.AddrPort) bool {
-	u := f.sockets.looped(netip.AddrPortFrom(src.Addr().Unmap(), src.Port()))
-	if u == nil {
-		return false
+// resolve asks the upstreams in order until one answers: the next one when one fails, and also when one is slow. When all
+// that answer cannot say anything about the name, the last such answer is returned.
+func (f *forwarder) resolve(ctx context.Context, j *job) ([]byte, error) {
+	list := f.list.Load()
+	if list == nil {
+		return nil, errNoUpstream
 	}
-	f.m.loops.Inc()
-	f.gauge()
-	f.cfg.Log.Warn("upstream sends queries back to this resolver, not asking it any more; "+
-		"run the agent as the user that redirection exempts", slog.String("upstream", u.addr.String()))
-	return true
+	start := list.start(&f.next)
+	first := list.first(start)
+	if first < 0 {
+		for _, u := range list.servers {
+			u.wake()
+		}
+		return nil, errNoUpstream
+	}
+	r := race{f: f, list: list, j: j, end: time.Now().Add(f.cfg.QueryTimeout)}
+	x := r.begin(list.at(start, first))
+	if x.tcp {
+		return r.run(ctx, start, first, x, attempt{})
+	}
+	// Nearly always the first upstream answers soon, so that nothing has to be set up for a race.
+	resp, done, err := x.try(x.start.Add(f.cfg.HedgeDelay))
+	if !done {
+		return r.run(ctx, start, first, x, attempt{})
+	}
+	f.judge(ctx, list, x, resp, err)
+	if err == nil {
+		return resp, nil
+	}
+	return r.run(ctx, start, first, nil, attempt{first, resp, err})
 }
 
-// attempt is what one upstream said.
-type attempt struct {
-	i    int
-	resp []byte
-	err  error
+// start says which server is the first to ask.
+func (l *upstreams) start(next *atomic.Uint32) int {
+	if n := len(l.servers); l.conf.rotate && n > 0 {
+		return int(next.Add(1) % uint32(n))
+	}
+	return 0
+}
+
+// at returns the i-th server in an order that begins at start.
+func (l *upstreams) at(start, i int) *upstream { return l.servers[(start+i)%len(l.servers)] }
+
+// first returns the first server in that order that is worth asking, -1 when there is none.
+func (l *upstreams) first(start int) int {
+	for i := range l.servers {
+		if l.at(start, i).usable() {
+			return i
+		}
+	}
+	return -1
 }
 
 // candidate is the state of an upstream within one query.
@@ -119,60 +140,69 @@ type candidate struct {
 	out   bool // said that it cannot answer, or is not there
 }
 
-// resolve asks the upstreams in order until one answers: the next one when one fails, and also when one is slow. msg is a
-// well-formed query. When all that answer cannot say anything about the name, the last such answer is returned.
-func (f *forwarder) resolve(ctx context.Context, msg []byte, q *query, tcp bool) ([]byte, error) {
-	ctx, cancel := context.WithTimeout(ctx, f.cfg.QueryTimeout)
+// attempt is what one upstream said.
+type attempt struct {
+	i    int
+	resp []byte
+	err  error
+}
+
+// race asks several upstreams for the same answer.
+type race struct {
+	f       *forwarder
+	list    *upstreams
+	j       *job
+	end     time.Time
+	cands   []candidate
+	results chan attempt
+}
+
+// begin prepares asking an upstream.
+func (r *race) begin(u *upstream) *exchange { return r.f.begin(r.list, u, r.j, r.end) }
+
+// run goes on after the first attempt: x when it is under way, otherwise it has failed.
+func (r *race) run(ctx context.Context, start, first int, x *exchange, failed attempt) ([]byte, error) {
+	ctx, cancel := context.WithDeadline(ctx, r.end)
 	defer cancel()
-	list := f.list.Load()
-	if list == nil {
-		return nil, errNoUpstream
-	}
-	cands := f.order(list)
-	attempts := list.conf.attempts
+	attempts := r.list.conf.attempts
 	or(&attempts, defaultAttempts)
-	results := make(chan attempt, len(cands)*attempts) // room for all: an attempt never waits for us
-	launch := func(maxTries int) bool {
-		i := pick(cands, maxTries)
-		if i < 0 {
-			return false
-		}
-		cands[i].tries++
-		f.wg.Go(func() {
-			resp, err := f.ask(ctx, list, cands[i].u, msg, q, tcp)
-			results <- attempt{i, resp, err}
-		})
-		return true
+	for i := range r.list.servers {
+		u := r.list.at(start, i)
+		r.cands = append(r.cands, candidate{u: u, out: i != first && !u.usable()})
 	}
-	if !launch(attempts) {
-		for _, u := range list.servers {
-			u.wake()
-		}
-		return nil, errNoUpstream
-	}
-	hedge := time.NewTimer(f.cfg.HedgeDelay)
+	r.results = make(chan attempt, len(r.cands)*attempts) // room for all: an attempt never waits for us
+	hedge := time.NewTimer(r.f.cfg.HedgeDelay)
 	defer hedge.Stop()
+	if x != nil {
+		hedge.Reset(r.f.cfg.HedgeDelay - time.Since(x.start))
+		r.launch(ctx, first, x)
+	} else {
+		r.cands[first].tries++
+		r.results <- failed
+	}
 	var refusal []byte
 	for waiting := 1; waiting > 0; {
 		select {
-		case a := <-results:
+		case a := <-r.results:
 			waiting--
 			if a.err == nil {
 				return a.resp, nil
 			}
 			if a.resp != nil {
 				refusal = a.resp
-				cands[a.i].out = true
+				r.cands[a.i].out = true
 			}
 			// The hedge has asked already whom this failure would make us ask.
-			if waiting == 0 && launch(attempts) {
+			if i := pick(r.cands, attempts); waiting == 0 && i >= 0 {
+				r.launch(ctx, i, nil)
 				waiting++
-				hedge.Reset(f.cfg.HedgeDelay)
+				hedge.Reset(r.f.cfg.HedgeDelay)
 			}
 		case <-hedge.C:
-			if launch(1) {
+			if i := pick(r.cands, 1); i >= 0 {
+				r.launch(ctx, i, nil)
 				waiting++
-				hedge.Reset(f.cfg.HedgeDelay)
+				hedge.Reset(r.f.cfg.HedgeDelay)
 			}
 		case <-ctx.Done():
 			waiting = 0
@@ -184,20 +214,17 @@ func (f *forwarder) resolve(ctx context.Context, msg []byte, q *query, tcp bool)
 	return nil, errNoUpstream
 }
 
-// order returns the upstreams that are worth asking, in the order to do so.
-func (f *forwarder) order(list *upstreams) []candidate {
-	n := len(list.servers)
-	var start int
-	if list.conf.rotate && n > 0 {
-		start = int(f.next.Add(1) % uint32(n))
+// launch asks candidate i, or goes on with asking it.
+func (r *race) launch(ctx context.Context, i int, x *exchange) {
+	r.cands[i].tries++
+	if x == nil {
+		x = r.begin(r.cands[i].u)
 	}
-	out := make([]candidate, 0, n)
-	for i := range n {
-		if u := list.servers[(start+i)%n]; u.usable() {
-			out = append(out, candidate{u: u})
-		}
-	}
-	return out
+	r.f.wg.Go(func() {
+		resp, err := x.finish(ctx)
+		r.f.judge(ctx, r.list, x, resp, err)
+		r.results <- attempt{i, resp, err}
+	})
 }
 
 // pick returns whom to ask next: who was asked least, the first of them; -1 when there is none.
@@ -214,79 +241,47 @@ func pick(cands []candidate, maxTries int) int {
 	return best
 }
 
-// ask makes one attempt and notes how it went.
-func (f *forwarder) ask(ctx context.Context, list *upstreams, u *upstream, msg []byte, q *query, tcp bool) ([]byte, error) {
+// begin prepares asking an upstream, for no longer than until end.
+func (f *forwarder) begin(list *upstreams, u *upstream, j *job, end time.Time) *exchange {
 	timeout := f.cfg.AttemptTimeout
 	if list.conf.timeout > 0 {
 		timeout = list.conf.timeout
 	}
-	actx, cancel := context.WithTimeout(ctx, timeout)
-	defer cancel()
-	start := time.Now()
-	// A client without EDNS could not take more than it got, and comes back over TCP by itself.
-	resp, err := u.exchange(actx, &f.sockets, msg, q.end, tcp || list.conf.useTCP, q.udpSize > minUDP)
+	now := time.Now()
+	x := &exchange{
+		j: j, u: u, sockets: &f.sockets, start: now, deadline: earlier(now.Add(timeout), end), tcp: j.tcp || list.conf.useTCP,
+	}
+	x.step = j.trace.begin(x)
+	return x
+}
+
+// judge notes how an attempt went.
+func (f *forwarder) judge(ctx context.Context, list *upstreams, x *exchange, resp []byte, err error) {
+	u, took := x.u, time.Since(x.start)
+	x.j.trace.end(x, took, resp, err)
+	u.queries.Add(1)
 	switch {
-	case err == nil || resp != nil:
-		f.m.upstreamDuration.Observe(time.Since(start).Seconds())
+	case resp != nil:
+		f.m.upstreamDuration.Observe(took.Seconds())
+		u.metrics.latency.Observe(took.Seconds())
+		u.took(took)
 		if u.good() {
 			f.wentUp(u)
 		}
 	case errors.Is(err, errLoop):
-		return nil, err
-	case errors.Is(ctx.Err(), context.Canceled) && time.Since(start) < f.cfg.HedgeDelay:
-		return nil, err // another one was faster, or we are stopping: this says nothing about the upstream
+		return
+	case errors.Is(ctx.Err(), context.Canceled) && took < f.cfg.HedgeDelay:
+		return // another one was faster, or we are stopping: this says nothing about the upstream
 	}
-	if err != nil {
-		f.m.upstreamFailures.Inc()
-	}
-	if err != nil && resp == nil {
-		if down, probe := u.failed(start, err); down {
-			f.wentDown(list, u, err, probe) //nolint:contextcheck // probing outlives the query: it ends with the list
-		}
-	}
-	return resp, err
-}
-
-// gauge counts the upstreams that are being asked.
-func (f *forwarder) gauge() {
-	f.m.upstreamsUp.Set(float64(len(f.order(f.list.Load()))))
-}
-
-func (f *forwarder) wentUp(u *upstream) {
-	f.gauge()
-	f.cfg.Log.Info("upstream answers again", slog.String("upstream", u.addr.String()))
-}
-
-// wentDown starts asking whether the upstream is back, unless that goes on already.
-func (f *forwarder) wentDown(list *upstreams, u *upstream, err error, probe bool) {
-	f.gauge()
-	f.cfg.Log.Warn("upstream does not answer", slog.String("upstream", u.addr.String()), slog.Any("error", err))
-	if !probe {
+	if err == nil {
 		return
 	}
-	f.wg.Go(func() {
-		for pause := probeFirst; ; pause = min(2*pause, probeLast) {
-			t := time.NewTimer(pause)
-			select {
-			case <-list.ctx.Done():
-			case <-u.kick:
-			case <-t.C:
-			}
-			t.Stop()
-			if list.ctx.Err() != nil || !u.needsProbe() {
-				return
-			}
-			f.probe(list, u)
+	f.m.upstreamFailures.Inc()
+	u.metrics.failures.Inc()
+	u.fault(err)
+	if resp == nil {
+		if down, probe := u.silent(x.start, err); down {
+			f.wentDown(list, u, err, probe) //nolint:contextcheck // probing outlives the query: it ends with the list
 		}
-	})
-}
-
-// probe asks for the servers of the root, which every resolver knows without asking. Any answer will do.
-func (f *forwarder) probe(list *upstreams, u *upstream) {
-	ctx, cancel := context.WithTimeout(list.ctx, probeTimeout)
-	defer cancel()
-	msg := []byte{0, 0, flagRD >> 8, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 2, 0, classIN} // ". NS"
-	if resp, _ := u.exchange(ctx, &f.sockets, msg, len(msg), list.conf.useTCP, false); resp != nil && u.good() {
-		f.wentUp(u)
 	}
 }

@@ -237,20 +237,20 @@ func waitFor(t testing.TB, cond func() bool) {
 
 func TestHowUpstreamsAreJudged(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		u := newUpstream(netip.MustParseAddrPort("192.0.2.1:53"))
+		u := newUpstream(netip.MustParseAddrPort("192.0.2.1:53"), upstreamMetrics{})
 		lost := errors.New("timeout")
-		if down, _ := u.failed(time.Now(), lost); down {
+		if down, _ := u.silent(time.Now(), lost); down {
 			t.Fatal("one lost packet made it go down")
 		}
 		sent := time.Now()
 		<-time.After(time.Second)
 		u.good()
-		if down, _ := u.failed(sent, lost); down || u.failures != 0 {
+		if down, _ := u.silent(sent, lost); down || u.failures != 0 {
 			t.Fatal("silence counted although another query was answered meanwhile")
 		}
 		<-time.After(time.Second)
-		u.failed(time.Now(), lost)
-		if down, probe := u.failed(time.Now(), lost); !down || !probe || u.usable() {
+		u.silent(time.Now(), lost)
+		if down, probe := u.silent(time.Now(), lost); !down || !probe || u.usable() {
 			t.Fatal("two failures in a row did not make it go down")
 		}
 		u.wake()
@@ -266,7 +266,7 @@ func TestHowUpstreamsAreJudged(t *testing.T) {
 		if !u.needsProbe() || !u.good() || u.needsProbe() || !u.usable() {
 			t.Fatal("an answer did not bring it back")
 		}
-		if down, probe := u.failed(time.Now(), syscallRefused()); !down || !probe {
+		if down, probe := u.silent(time.Now(), syscallRefused()); !down || !probe {
 			t.Fatal("a refused packet did not make it go down")
 		}
 	})

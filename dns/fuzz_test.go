@@ -129,7 +129,7 @@ func FuzzUpstreamAnswer(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, resp []byte) {
-		if !answers(resp, msg, len(msg)) {
+		if !answers(resp, [2]byte(msg), msg, len(msg)) {
 			return
 		}
 		_ = wellFormed(resp, len(msg))

@@ -1,11 +1,13 @@
 package dns
 
 import (
+	"net/netip"
+
 	"github.com/prometheus/client_golang/prometheus"
 )
 
 // metrics of the resolver. The names are those of contract dns.md §3.2, because dashboards are made for them, also where they
-// are not what one would choose; the last four are ours.
+// are not what one would choose; those from truncated on are ours.
 type metrics struct {
 	duration         prometheus.Histogram
 	upstreamDuration prometheus.Histogram
@@ -18,6 +20,31 @@ type metrics struct {
 	limited          prometheus.Counter
 	loops            prometheus.Counter
 	upstreamsUp      prometheus.Gauge
+	cacheHits        prometheus.Counter
+	cacheMisses      prometheus.Counter
+	cacheEvictions   prometheus.Counter
+	staleServed      prometheus.Counter
+	coalesced        prometheus.Counter
+	shortcuts        prometheus.Counter
+	logDropped       prometheus.Counter
+	perLatency       *prometheus.SummaryVec // by upstream: those of the list in use
+	perFailures      *prometheus.CounterVec
+}
+
+// upstreamMetrics are those of one upstream.
+type upstreamMetrics struct {
+	latency  prometheus.Observer
+	failures prometheus.Counter
+}
+
+func (m *metrics) upstream(addr netip.AddrPort) upstreamMetrics {
+	return upstreamMetrics{m.perLatency.WithLabelValues(addr.String()), m.perFailures.WithLabelValues(addr.String())}
+}
+
+// forget removes the metrics of an upstream that is not asked any more, so that their number stays bounded.
+func (m *metrics) forget(addr netip.AddrPort) {
+	m.perLatency.DeleteLabelValues(addr.String())
+	m.perFailures.DeleteLabelValues(addr.String())
 }
 
 func newMetrics(reg prometheus.Registerer) (*metrics, error) {
@@ -55,7 +82,24 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 		limited:     counter("forward_limit_reached_total", "Queries answered SERVFAIL because too many were waiting for upstreams."),
 		loops:       counter("loops_total", "Own queries that came back from an upstream."),
 		upstreamsUp: gauge("upstreams_up", "Upstreams that are being asked."),
+
+		cacheHits:      counter("cache_hits_total", "Queries answered from kept answers of upstreams."),
+		cacheMisses:    counter("cache_misses_total", "Queries that no kept answer was there for."),
+		cacheEvictions: counter("cache_evictions_total", "Kept answers given up for others before their time."),
+		staleServed:    counter("stale_answers_total", "Answers given after their time because no upstream answered."),
+		coalesced:      counter("coalesced_queries_total", "Queries that shared the question to an upstream with an equal one."),
+		shortcuts:      counter("search_shortcuts_total", "Names of the mesh with a search domain, answered without asking."),
+		logDropped:     counter("query_log_dropped_total", "Lines of the query log lost because it was too slow."),
+		perLatency: prometheus.NewSummaryVec(prometheus.SummaryOpts{
+			Namespace: "kuma_dp", Subsystem: "dns", Name: "upstream_latency_seconds", Help: "Time an upstream took to answer, by upstream.",
+		}, []string{"upstream"}),
+		perFailures: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Namespace: "kuma_dp", Subsystem: "dns", Name: "upstream_failures_total",
+			Help: "Queries to an upstream that brought no usable answer, by upstream.",
+		}, []string{"upstream"}),
 	}
+	register(m.perLatency)
+	register(m.perFailures)
 	queries := prometheus.NewCounterVec(prometheus.CounterOpts{
 		Namespace: "kuma_dp", Subsystem: "dns", Name: "queries_total",
 		Help: "Queries by type and by who answered them: the table (local) or an upstream.",

@@ -55,7 +55,7 @@ func New(cfg Config) (*Server, error) {
 		}
 		s.responder.hold = append(s.responder.hold, fold([]byte(packed)))
 	}
-	s.fwd.cfg, s.fwd.m = cfg, m
+	s.fwd.cfg, s.fwd.m, s.fwd.relays = cfg, m, mayRelay
 	return s, nil
 }
 
@@ -128,6 +128,7 @@ func (s *Server) Run(ctx context.Context) error {
 	s.cfg.Log.Info("resolver started", slog.Any("addresses", s.Addrs()))
 	<-ctx.Done()
 	s.closeSockets()
+	s.fwd.sockets.interrupt(nil)
 	loops.Wait()
 	s.tasks.Wait()
 	s.fwd.wg.Wait()
@@ -164,7 +165,10 @@ func (s *Server) startForwarding(ctx context.Context, loops *sync.WaitGroup) {
 
 // forward answers a query from the upstreams, or says that they cannot. It appends to out.
 func (s *Server) forward(ctx context.Context, out, msg []byte, q *query, tcp bool) []byte {
-	resp, err := s.fwd.resolve(ctx, msg, q, tcp)
+	if s.fwd.isCanary(q.name()) {
+		return appendEmpty(out, msg, q, rcodeServFail, edeNoReach)
+	}
+	resp, err := s.fwd.resolve(ctx, newJob(msg, q, tcp))
 	if err != nil {
 		ede := uint16(edeNetwork)
 		if len(s.Upstreams()) == 0 {

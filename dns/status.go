@@ -87,19 +87,3 @@ func (s *Server) tableStatus() TableStatus {
 	}
 	return out
 }
-
-func (u *upstream) status() UpstreamStatus {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	out := UpstreamStatus{Address: u.addr, State: "up", InARow: u.failures}
-	switch {
-	case u.looped.Load():
-		out.State = "looped"
-	case u.down:
-		out.State = "down"
-	}
-	if t := u.lastGood; !t.IsZero() {
-		out.LastGood = &t
-	}
-	return out
-}

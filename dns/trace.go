@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -69,3 +70,39 @@ func newQuery(name string, qtype uint16) ([]byte, error) {
 }
 
 func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
+
+// recorder notes what upstreams say. A nil one does not.
+type recorder struct {
+	mu    sync.Mutex
+	steps []TraceStep
+}
+
+// begin returns the number of the step.
+func (r *recorder) begin(x *exchange) int {
+	if r == nil {
+		return 0
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.steps = append(r.steps, TraceStep{Step: "upstream", Result: "no answer before another upstream's", Upstream: x.u.addr.String(), Proto: x.network()})
+	return len(r.steps) - 1
+}
+
+func (r *recorder) end(x *exchange, took time.Duration, resp []byte, err error) {
+	if r == nil {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	s := &r.steps[x.step]
+	s.TookMS = milliseconds(took)
+	if s.Proto != x.network() {
+		s.Proto += ", " + x.network()
+	}
+	switch {
+	case resp != nil:
+		s.Result = rcodeName(int(resp[3] & rcodeMask))
+	case err != nil:
+		s.Result = err.Error()
+	}
+}

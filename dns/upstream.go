@@ -1,14 +1,7 @@
 package dns
 
 import (
-	"bytes"
-	"context"
-	"crypto/rand"
-	"encoding/binary"
 	"errors"
-	"fmt"
-	"io"
-	"net"
 	"net/netip"
 	"sync"
 	"sync/atomic"
@@ -28,25 +21,31 @@ const (
 // errRefused is an answer that says nothing about the name: another upstream may know.
 var errRefused = errors.New("upstream cannot answer")
 
-// errLoop means that the upstream sent our query back to us.
+// errLoop means that the upstream sent our query back to us, or that there is no use in waiting any more.
 var errLoop = errors.New("query came back to the resolver")
 
 // upstream is one server and what is known about it.
 type upstream struct {
-	addr   netip.AddrPort
-	looped atomic.Bool // for good: until resolv.conf names other servers
+	addr    netip.AddrPort
+	looped  atomic.Bool // for good: until resolv.conf names other servers
+	canary  []byte      // end of the names of probes that may come back, see newCanary; nil: none can
+	metrics upstreamMetrics
+	queries atomic.Uint64
+	failed  atomic.Uint64
+	latency atomic.Int64 // smoothed, in nanoseconds
 
 	mu        sync.Mutex
 	failures  int
 	lastGood  time.Time
+	lastErr   error
 	down      bool
 	probing   bool // somebody asks whether it is back
 	lastProbe time.Time
 	kick      chan struct{} // asks for a probe now
 }
 
-func newUpstream(addr netip.AddrPort) *upstream {
-	return &upstream{addr: addr, kick: make(chan struct{}, 1)}
+func newUpstream(addr netip.AddrPort, m upstreamMetrics) *upstream {
+	return &upstream{addr: addr, metrics: m, kick: make(chan struct{}, 1)}
 }
 
 // usable says whether the upstream should be asked.
@@ -68,9 +67,9 @@ func (u *upstream) good() bool {
 	return was
 }
 
-// failed notes that a query sent at start got no answer. It returns whether the upstream went down, and whether nobody is
+// silent notes that a query sent at start got no answer. It returns whether the upstream went down, and whether nobody is
 // probing it yet. Silence does not count when another query was answered meanwhile: then the name is slow, not the server.
-func (u *upstream) failed(start time.Time, err error) (wentDown, probe bool) {
+func (u *upstream) silent(start time.Time, err error) (wentDown, probe bool) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if u.down || u.lastGood.After(start) {
@@ -83,6 +82,24 @@ func (u *upstream) failed(start time.Time, err error) (wentDown, probe bool) {
 	probe = !u.probing
 	u.down, u.probing, u.lastProbe = true, true, time.Now()
 	return true, probe
+}
+
+// took notes how long an answer took. The last eight or so count.
+func (u *upstream) took(d time.Duration) {
+	old := u.latency.Load()
+	if old == 0 {
+		u.latency.Store(int64(d))
+		return
+	}
+	u.latency.Store(old + (int64(d)-old)/8) // a concurrent one may get lost, which smoothing bears
+}
+
+// fault notes a query without a usable answer.
+func (u *upstream) fault(err error) {
+	u.failed.Add(1)
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.lastErr = err
 }
 
 // needsProbe says whether the one who probes has to go on.
@@ -107,174 +124,29 @@ func (u *upstream) wake() {
 	}
 }
 
+func (u *upstream) status() UpstreamStatus {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	out := UpstreamStatus{
+		Address: u.addr, State: "up", Queries: u.queries.Load(), Failures: u.failed.Load(), InARow: u.failures,
+		LatencyMS: milliseconds(time.Duration(u.latency.Load())),
+	}
+	switch {
+	case u.looped.Load():
+		out.State = "looped"
+	case u.down:
+		out.State = "down"
+	}
+	if t := u.lastGood; !t.IsZero() {
+		out.LastGood = &t
+	}
+	if u.lastErr != nil {
+		out.LastError = u.lastErr.Error()
+	}
+	return out
+}
+
 func unreachable(err error) bool {
 	return errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, syscall.EHOSTUNREACH) ||
 		errors.Is(err, syscall.ENETUNREACH) || errors.Is(err, syscall.EADDRNOTAVAIL)
-}
-
-// sockets knows the local addresses of the queries on their way to upstreams. A query that arrives from one of them is our
-// own, coming back.
-type sockets struct{ open sync.Map } // netip.AddrPort → openSocket
-
-type openSocket struct {
-	u    *upstream
-	conn net.Conn
-}
-
-func (s *sockets) add(u *upstream, conn net.Conn) (remove func()) {
-	local := addrPort(conn.LocalAddr())
-	s.open.Store(local, openSocket{u, conn})
-	return func() { s.open.Delete(local) }
-}
-
-// looped returns the upstream that a query from src came through, nil when the query is somebody else's. The query under
-// way is ended, as no answer can come.
-func (s *sockets) looped(src netip.AddrPort) *upstream {
-	v, ok := s.open.Load(src)
-	if !ok {
-		return nil
-	}
-	o := v.(openSocket)
-	o.u.looped.Store(true)
-	_ = o.conn.SetDeadline(time.Unix(1, 0)) // fails only when closed already
-	return o.u
-}
-
-func addrPort(a net.Addr) netip.AddrPort {
-	var ap netip.AddrPort
-	switch a := a.(type) {
-	case *net.UDPAddr:
-		ap = a.AddrPort()
-	case *net.TCPAddr:
-		ap = a.AddrPort()
-	}
-	return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
-}
-
-// exchange sends a well-formed query whose question ends at end and returns the answer with the client's id. errRefused
-// comes with the answer. A truncated answer over UDP is asked for again over TCP when retryTC is set.
-func (u *upstream) exchange(ctx context.Context, s *sockets, msg []byte, end int, tcp, retryTC bool) ([]byte, error) {
-	id := [2]byte{}
-	_, _ = rand.Read(id[:]) // never fails
-	req := append([]byte(nil), msg...)
-	copy(req, id[:])
-	network := "udp"
-	if tcp {
-		network = "tcp"
-	}
-	resp, err := u.roundTrip(ctx, s, network, req, end)
-	if err == nil && !tcp && retryTC && resp[2]&(flagTC>>8) != 0 {
-		// The cut answer is better than none.
-		if whole, err := u.roundTrip(ctx, s, "tcp", req, end); err == nil {
-			resp = whole
-		}
-	}
-	if err != nil {
-		if u.looped.Load() {
-			err = errLoop
-		}
-		return nil, fmt.Errorf("ask %s over %s: %w", u.addr, network, err)
-	}
-	copy(resp, msg[:2])
-	switch rcode := resp[3] & rcodeMask; {
-	case rcode == rcodeServFail, rcode == rcodeRefused, rcode == rcodeNotImp:
-		return resp, fmt.Errorf("ask %s over %s: %w: response code %d", u.addr, network, errRefused, rcode)
-	case resp[2]&(flagTC>>8) == 0 && !wellFormed(resp, end):
-		return nil, fmt.Errorf("ask %s over %s: answer is cut off", u.addr, network)
-	}
-	return resp, nil
-}
-
-// roundTrip opens a socket of its own for each query: a random port and a random id are what makes answers hard to forge.
-func (u *upstream) roundTrip(ctx context.Context, s *sockets, network string, req []byte, end int) ([]byte, error) {
-	var d net.Dialer
-	conn, err := d.DialContext(ctx, network, u.addr.String())
-	if err != nil {
-		return nil, err
-	}
-	defer conn.Close()
-	defer s.add(u, conn)()
-	if deadline, ok := ctx.Deadline(); ok {
-		if err := conn.SetDeadline(deadline); err != nil {
-			return nil, err
-		}
-	}
-	defer context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })()
-	if network == "tcp" {
-		return tcpRoundTrip(conn, req, end)
-	}
-	return udpRoundTrip(conn, req, end)
-}
-
-func udpRoundTrip(conn net.Conn, req []byte, end int) ([]byte, error) {
-	if _, err := conn.Write(req); err != nil {
-		return nil, err
-	}
-	// One byte more than the client can have asked for tells an answer that was cut by us from one that fits.
-	buf := make([]byte, max(maxUDP, requestedSize(req, end))+1)
-	for {
-		n, err := conn.Read(buf)
-		if err != nil {
-			return nil, err
-		}
-		resp := buf[:n]
-		if !answers(resp, req, end) {
-			continue // forged, or late for an earlier query: wait on for the true one
-		}
-		if n == len(buf) {
-			resp[2] |= flagTC >> 8
-		}
-		return resp, nil
-	}
-}
-
-// requestedSize is how large an answer the client has allowed.
-func requestedSize(req []byte, end int) int {
-	var q query
-	if rcode, ok := q.parse(req); !ok || rcode != rcodeOK || q.end != end {
-		return minUDP
-	}
-	return int(q.udpSize)
-}
-
-func tcpRoundTrip(conn net.Conn, req []byte, end int) ([]byte, error) {
-	frame := binary.BigEndian.AppendUint16(make([]byte, 0, 2+len(req)), uint16(len(req)))
-	if _, err := conn.Write(append(frame, req...)); err != nil {
-		return nil, err
-	}
-	var size [2]byte
-	if _, err := io.ReadFull(conn, size[:]); err != nil {
-		return nil, err
-	}
-	resp := make([]byte, binary.BigEndian.Uint16(size[:]))
-	if _, err := io.ReadFull(conn, resp); err != nil {
-		return nil, err
-	}
-	if !answers(resp, req, end) {
-		return nil, errors.New("answer is for another question")
-	}
-	return resp, nil
-}
-
-// answers says whether resp can be the answer to req: a response with the same id and the same question, letter case
-// included (contract dns.md §4.3). Servers that could not read a question may leave it out.
-func answers(resp, req []byte, end int) bool {
-	if len(resp) < headerLen || !bytes.Equal(resp[:2], req[:2]) {
-		return false
-	}
-	flags := binary.BigEndian.Uint16(resp[2:])
-	if flags&flagQR == 0 || flags&opcodeMask != 0 {
-		return false
-	}
-	switch binary.BigEndian.Uint16(resp[4:]) {
-	case 0:
-		switch flags & rcodeMask {
-		case rcodeFormErr, rcodeServFail, rcodeNotImp, rcodeRefused:
-			return true
-		}
-		return false
-	case 1:
-		return len(resp) >= end && bytes.Equal(resp[headerLen:end], req[headerLen:end])
-	}
-	return false
 }
