@@ -55,6 +55,47 @@ func BenchmarkMeshName(b *testing.B) {
 	}
 }
 
+// BenchmarkCached is a query that is answered from the cache, over a socket and back, client included.
+func BenchmarkCached(b *testing.B) {
+	s := start(b, Config{Upstreams: []netip.AddrPort{fake(b, nil).addr}})
+	s.SetTable(NewTable(nil, DefaultTTL))
+	conn, err := net.Dial("udp", s.Addrs()[0].String())
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer conn.Close()
+	conn.SetDeadline(time.Now().Add(time.Minute))
+	msg, buf := wire(question("example.com", mdns.TypeA)), make([]byte, 512)
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := conn.Write(msg); err != nil {
+			b.Fatal(err)
+		}
+		if _, err := conn.Read(buf); err != nil {
+			b.Fatal(err)
+		}
+	}
+	if st := s.Status().Cache; st.Misses > 40 { // it is refreshed twice a minute
+		b.Fatalf("%+v", st)
+	}
+}
+
+// BenchmarkQuickCached is the work for that without the system calls.
+func BenchmarkQuickCached(b *testing.B) {
+	s, err := New(Config{Upstreams: []netip.AddrPort{dead(b)}})
+	if err != nil {
+		b.Fatal(err)
+	}
+	s.SetTable(NewTable(nil, DefaultTTL))
+	testCache{s.fwd.cache, b}.keep("kept.example", "192.0.2.1", 3600)
+	msg, out := wire(question("kept.example", mdns.TypeA)), make([]byte, 0, maxUDP)
+	var q query
+	b.ReportAllocs()
+	for b.Loop() {
+		s.quick(out, msg, &q, false)
+	}
+}
+
 func BenchmarkNewTable(b *testing.B) {
 	recs, _ := benchTable(50_000)
 	for b.Loop() {

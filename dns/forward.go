@@ -27,14 +27,23 @@ type forwarder struct {
 	sockets sockets
 	list    atomic.Pointer[upstreams]
 	next    atomic.Uint32 // where to start when rotating
+	cache   *cache
+	flights flights
+	ctx     context.Context // of Run: what several clients wait for ends with none of them
 	wg      sync.WaitGroup
+}
+
+func (f *forwarder) init(cfg *Config, m *metrics) {
+	f.cfg, f.m, f.cache = *cfg, m, newCache(cfg, m)
+	f.relays, f.flights.patience = mayRelay, stalePatience
 }
 
 // upstreams is one reading of resolv.conf.
 type upstreams struct {
 	conf    resolvConf
 	servers []*upstream
-	ctx     context.Context // ends when the list is replaced; probes live in it
+	self    []netip.AddrPort // left out because they are this resolver
+	ctx     context.Context  // ends when the list is replaced; probes live in it
 	stop    context.CancelFunc
 }
 
@@ -50,6 +59,7 @@ func (f *forwarder) use(ctx context.Context, conf resolvConf) {
 	for _, addr := range conf.servers {
 		if f.isSelf(addr) {
 			f.cfg.Log.Warn("upstream is this resolver, not asking it", slog.String("upstream", addr.String()))
+			list.self = append(list.self, addr)
 			continue
 		}
 		u := newUpstream(addr, f.m.upstream(addr))
@@ -64,6 +74,7 @@ func (f *forwarder) use(ctx context.Context, conf resolvConf) {
 		f.cfg.Log.Info("upstream name servers", slog.Any("upstreams", conf.servers))
 	}
 	f.list.Store(list)
+	f.cache.flush() // another network knows other names
 	f.gauge()
 	if old != nil {
 		old.stop()

@@ -167,7 +167,7 @@ func TestForwardingIsTransparent(t *testing.T) {
 // One server that does not answer costs a client at most once.
 func TestSilentUpstreamIsRemembered(t *testing.T) {
 	bad, good := fake(t, silent), fake(t, nil)
-	s := startMesh(t, Config{Upstreams: []netip.AddrPort{bad.addr, good.addr}, HedgeDelay: 10 * time.Millisecond})
+	s := startMesh(t, Config{Upstreams: []netip.AddrPort{bad.addr, good.addr}, HedgeDelay: 10 * time.Millisecond, CacheBytes: -1})
 	for range 20 {
 		ask(t, s, "udp", question("example.com", mdns.TypeA))
 	}

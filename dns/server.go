@@ -55,7 +55,7 @@ func New(cfg Config) (*Server, error) {
 		}
 		s.responder.hold = append(s.responder.hold, fold([]byte(packed)))
 	}
-	s.fwd.cfg, s.fwd.m, s.fwd.relays = cfg, m, mayRelay
+	s.fwd.init(&cfg, m)
 	return s, nil
 }
 
@@ -140,7 +140,7 @@ func (s *Server) Run(ctx context.Context) error {
 
 // startForwarding finds the upstreams and keeps the list up to date.
 func (s *Server) startForwarding(ctx context.Context, loops *sync.WaitGroup) {
-	s.fwd.own = s.Addrs()
+	s.fwd.ctx, s.fwd.own = ctx, s.Addrs()
 	if len(s.cfg.Upstreams) > 0 {
 		s.fwd.use(ctx, resolvConf{servers: s.cfg.Upstreams})
 		return
@@ -168,7 +168,7 @@ func (s *Server) forward(ctx context.Context, out, msg []byte, q *query, tcp boo
 	if s.fwd.isCanary(q.name()) {
 		return appendEmpty(out, msg, q, rcodeServFail, edeNoReach)
 	}
-	resp, err := s.fwd.resolve(ctx, newJob(msg, q, tcp))
+	answer, err := s.fwd.answer(ctx, out, msg, q, tcp)
 	if err != nil {
 		ede := uint16(edeNetwork)
 		if len(s.Upstreams()) == 0 {
@@ -176,10 +176,7 @@ func (s *Server) forward(ctx context.Context, out, msg []byte, q *query, tcp boo
 		}
 		return appendEmpty(out, msg, q, rcodeServFail, ede)
 	}
-	if len(resp) > q.limit(tcp) {
-		return appendCut(out, msg, q, resp)
-	}
-	return append(out, resp...)
+	return answer
 }
 
 // acquire takes a token for forwarding; release returns it. It never waits: a client whose query cannot be forwarded now

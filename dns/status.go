@@ -66,12 +66,25 @@ func (s *Server) Status() Status {
 		Addresses: s.Addrs(), Table: s.tableStatus(), Upstreams: []UpstreamStatus{},
 		Waiting: len(s.inflight), MaxWaiting: cap(s.inflight), QueryLog: QueryLogStatus{Mode: s.cfg.QueryLog},
 	}
+	out.Cache = s.fwd.cache.status()
+	if len(s.cfg.Upstreams) == 0 {
+		out.ResolvConf = s.cfg.ResolvConf
+	}
 	list := s.fwd.list.Load()
 	if list == nil {
 		return out
 	}
+	if list.conf.path != "" {
+		out.ResolvConf = list.conf.path
+	}
 	for _, u := range list.servers {
 		out.Upstreams = append(out.Upstreams, u.status())
+	}
+	for _, addr := range list.self {
+		out.Upstreams = append(out.Upstreams, UpstreamStatus{Address: addr, State: "self"})
+	}
+	for _, domain := range list.conf.search {
+		out.SearchDomains = append(out.SearchDomains, unpackName(domain))
 	}
 	return out
 }

@@ -3,6 +3,7 @@ package dns
 import (
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -19,27 +20,41 @@ const maxResolvConf = 1 << 20
 
 // readUpstreams reads the upstreams of the host.
 func readUpstreams(path, systemd string) (resolvConf, error) {
-	content, err := readFile(path)
+	c, err := readResolvConf(path)
 	if err != nil {
-		return resolvConf{}, fmt.Errorf("read upstreams: %w", err)
+		return c, fmt.Errorf("read upstreams: %w", err)
 	}
-	c := parseResolvConf(content)
 	if c.onlyStub() {
-		if content, err := readFile(systemd); err == nil {
-			if real := parseResolvConf(content); len(real.servers) > 0 {
-				return real, nil
-			}
+		if real, err := readResolvConf(systemd); err == nil && len(real.servers) > 0 {
+			return real, nil
 		}
 	}
 	return c, nil
 }
 
-func readFile(path string) ([]byte, error) {
-	content, err := os.ReadFile(path)
-	if err == nil && len(content) > maxResolvConf {
-		return nil, fmt.Errorf("%s: %d bytes are too many for a resolv.conf", path, len(content))
+func readResolvConf(path string) (resolvConf, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return resolvConf{}, err
 	}
-	return content, err
+	if !info.Mode().IsRegular() { // opening a pipe would wait for a writer
+		return resolvConf{}, fmt.Errorf("%s is not a file", path)
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return resolvConf{}, err
+	}
+	defer f.Close()
+	content, err := io.ReadAll(io.LimitReader(f, maxResolvConf+1))
+	if err == nil && len(content) > maxResolvConf {
+		err = fmt.Errorf("%s has more than the %d bytes that a resolv.conf may have", path, maxResolvConf)
+	}
+	if err != nil {
+		return resolvConf{}, err
+	}
+	c := parseResolvConf(content)
+	c.path = path
+	return c, nil
 }
 
 // watch calls changed after any of the files may have changed, until ctx ends. It watches the files themselves, which may be

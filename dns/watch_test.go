@@ -1,6 +1,7 @@
 package dns
 
 import (
+	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -11,6 +12,10 @@ import (
 )
 
 func TestParseResolvConf(t *testing.T) {
+	var tenServers string
+	for i := range 10 {
+		tenServers += fmt.Sprintf("nameserver 192.0.2.%d\n", i)
+	}
 	for _, tt := range []struct {
 		name, in string
 		want     resolvConf
@@ -23,7 +28,25 @@ func TestParseResolvConf(t *testing.T) {
 		{"zone", "nameserver fe80::1%eth0", resolvConf{servers: ports("[fe80::1%eth0]:53")}},
 		{
 			"comments and garbage", "# nameserver 192.0.2.1\n;x\nnameserver\nnameserver x\nsearch a b\nNAMESERVER 192.0.2.2\nnameserver 192.0.2.3;x",
-			resolvConf{servers: ports("192.0.2.3:53")},
+			resolvConf{servers: ports("192.0.2.3:53"), search: []string{"\x01a\x00", "\x01b\x00"}},
+		},
+		{"crlf", "nameserver 192.0.2.1\r\noptions rotate\r\n", resolvConf{servers: ports("192.0.2.1:53"), rotate: true}},
+		{"no line end", "nameserver 192.0.2.1", resolvConf{servers: ports("192.0.2.1:53")}},
+		{"only IPv6", "nameserver ::1\nnameserver 2001:db8::1\n", resolvConf{servers: ports("[::1]:53", "[2001:db8::1]:53")}},
+		{
+			"a line of 100 kB", "# " + strings.Repeat("x", 100_000) + "\nnameserver 192.0.2.1\n",
+			resolvConf{servers: ports("192.0.2.1:53")},
+		},
+		{"ten servers", tenServers, resolvConf{servers: ports(
+			"192.0.2.0:53", "192.0.2.1:53", "192.0.2.2:53", "192.0.2.3:53", "192.0.2.4:53", "192.0.2.5:53", "192.0.2.6:53", "192.0.2.7:53", "192.0.2.8:53", "192.0.2.9:53")}},
+		{
+			"the last search counts", "search a.example b.example\ndomain Corp.Example.\n",
+			resolvConf{search: []string{"\x04corp\x07example\x00"}},
+		},
+		{"search for nothing", "search a.example\nsearch .\n", resolvConf{}},
+		{
+			"options that are not ours", "options ndots:5 edns0 trust-ad single-request single-request-reopen no-aaaa inet6\n",
+			resolvConf{},
 		},
 		{
 			"options", "options rotate timeout:2 attempts:4 use-vc edns0 ndots:5\n",
@@ -39,6 +62,13 @@ func TestParseResolvConf(t *testing.T) {
 				t.Errorf("got %+v, want %+v", got, tt.want)
 			}
 		})
+	}
+	var many strings.Builder
+	for i := range 50_000 {
+		fmt.Fprintf(&many, "nameserver 10.0.%d.%d\nsearch%s\n", i/256, i%256, strings.Repeat(" x", 20))
+	}
+	if got := parseResolvConf([]byte(many.String())); len(got.servers) != maxServers || len(got.search) != maxSearch {
+		t.Errorf("of 50,000 servers %d are used, of 20 domains %d", len(got.servers), len(got.search))
 	}
 }
 
@@ -59,6 +89,9 @@ func FuzzResolvConf(f *testing.F) {
 			if !s.IsValid() || s.Port() != 53 || slices.Contains(c.servers[:i], s) {
 				t.Errorf("server %v", s)
 			}
+		}
+		if len(c.servers) > maxServers || len(c.search) > maxSearch {
+			t.Errorf("%d servers, %d domains", len(c.servers), len(c.search))
 		}
 		if c.timeout < 0 || c.timeout > 30*time.Second || c.attempts < 0 || c.attempts > 5 {
 			t.Errorf("options %+v", c)
@@ -86,6 +119,14 @@ func TestSystemdStubIsBypassed(t *testing.T) {
 	write(t, real, "nameserver 192.0.2.1\n")
 	if got, want := read(), ports("192.0.2.1:53"); !slices.Equal(got, want) {
 		t.Errorf("with it: got %v, want %v", got, want)
+	}
+	write(t, stub, "nameserver 127.0.0.54\noptions edns0\n")
+	if got, want := read(), ports("192.0.2.1:53"); !slices.Equal(got, want) {
+		t.Errorf("the other stub: got %v, want %v", got, want)
+	}
+	write(t, real, "# empty\n")
+	if got, want := read(), ports("127.0.0.54:53"); !slices.Equal(got, want) {
+		t.Errorf("systemd's file is empty: got %v, want %v", got, want)
 	}
 	write(t, stub, "nameserver 127.0.0.53\nnameserver 192.0.2.2\n")
 	if got, want := read(), ports("127.0.0.53:53", "192.0.2.2:53"); !slices.Equal(got, want) {
