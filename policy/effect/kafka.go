@@ -1,6 +1,7 @@
 package effect
 
 import (
+	"strings"
 	"sync"
 
 	"google.golang.org/protobuf/proto"
@@ -9,6 +10,8 @@ import (
 	"google.golang.org/protobuf/reflect/protoregistry"
 	"google.golang.org/protobuf/types/descriptorpb"
 	"google.golang.org/protobuf/types/dynamicpb"
+
+	"github.com/kuma-dp/kuma-dp/policy/effect/seldom"
 )
 
 // kafkaType is Envoy's KafkaBroker message with the one field that is used. The generated Go type lives in a module of
@@ -47,15 +50,12 @@ func (Types) FindMessageByName(name protoreflect.FullName) (protoreflect.Message
 	if name == kafkaType().Descriptor().FullName() {
 		return kafkaType(), nil
 	}
-	return protoregistry.GlobalTypes.FindMessageByName(name)
+	return seldom.FindMessageByName(name)
 }
 
 // FindMessageByURL implements protoregistry.MessageTypeResolver.
 func (t Types) FindMessageByURL(url string) (protoreflect.MessageType, error) {
-	if url == "type.googleapis.com/"+string(kafkaType().Descriptor().FullName()) {
-		return kafkaType(), nil
-	}
-	return protoregistry.GlobalTypes.FindMessageByURL(url)
+	return t.FindMessageByName(protoreflect.FullName(url[strings.LastIndexByte(url, '/')+1:]))
 }
 
 // FindExtensionByName implements protoregistry.ExtensionTypeResolver.

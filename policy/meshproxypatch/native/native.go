@@ -13,6 +13,8 @@ import (
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
+
+	"github.com/kuma-dp/kuma-dp/policy/effect"
 )
 
 // Decode reads a JSON object as the Envoy resource of a target, one of the fields of a modification: "cluster",
@@ -23,7 +25,7 @@ func Decode(target string, object []byte) (proto.Message, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := protojson.Unmarshal(object, message); err != nil {
+	if err := (protojson.UnmarshalOptions{Resolver: effect.Types{}}).Unmarshal(object, message); err != nil {
 		return nil, readable(err)
 	}
 	return message, nil

@@ -24,6 +24,8 @@ func TestCheck(t *testing.T) {
 		{name: "wrong type", target: meshproxypatch.TargetCluster, value: "connectTimeout: [3]", want: "syntax error: unexpected token ["},
 		{name: "lua", target: meshproxypatch.TargetHTTPFilter, value: "name: l\ntypedConfig:\n  '@type': type.googleapis.com/envoy.extensions.filters.http.lua.v3.Lua\n  inlineCode: x\n", whole: true},
 		{name: "echo", target: meshproxypatch.TargetNetworkFilter, value: "name: e\ntypedConfig: {'@type': type.googleapis.com/envoy.extensions.filters.network.echo.v3.Echo}\n", whole: true},
+		{name: "known by its description", target: meshproxypatch.TargetHTTPFilter, value: "name: k\ntypedConfig:\n  '@type': type.googleapis.com/envoy.extensions.filters.http.kill_request.v3.KillRequest\n  direction: RESPONSE\n", whole: true},
+		{name: "unknown field in one", target: meshproxypatch.TargetHTTPFilter, value: "name: k\ntypedConfig:\n  '@type': type.googleapis.com/envoy.extensions.filters.http.kill_request.v3.KillRequest\n  foo: 1\n", want: `unknown field "foo"`},
 		{name: "unknown type", target: meshproxypatch.TargetNetworkFilter, value: "typedConfig: {'@type': type.googleapis.com/a.b.C}", want: `unable to resolve "type.googleapis.com/a.b.C": "not found"`},
 		{name: "target", target: "secret", want: `no Envoy resource is called "secret"`},
 	} {

@@ -115,6 +115,15 @@ func TestPatch(t *testing.T) {
 			kafkaListener, `"statPrefix":"k"`, "",
 		},
 		{
+			"type known by its description",
+			[]string{
+				"{httpFilter: {operation: AddFirst, value: \"{name: kill, typedConfig: {'@type': type.googleapis.com/envoy.extensions.filters.http.kill_request.v3.KillRequest, direction: RESPONSE}}\"}}," +
+					"{httpFilter: {operation: Patch, match: {name: kill}, value: \"typedConfig: {'@type': type.googleapis.com/envoy.extensions.filters.http.kill_request.v3.KillRequest, killRequestHeader: x-kill}\"}}," +
+					"{httpFilter: {operation: Patch, match: {name: kill}, jsonPatches: [{op: add, path: /probability/numerator, value: 5}]}}",
+			},
+			httpListener, `"probability":{"numerator":5},"killRequestHeader":"x-kill","direction":"RESPONSE"}`, "",
+		},
+		{
 			"wrong in between, right in the end",
 			[]string{"{cluster: {operation: Patch, match: {name: 'localhost:80'}, jsonPatches: [{op: remove, path: /name}]}}, {cluster: {operation: Patch, jsonPatches: [{op: add, path: /name, value: other}]}}"},
 			"other", `"name":"other"`, "",
