@@ -18,6 +18,7 @@ const (
 // nothing, so that readers of sockets call it for every query they get.
 func (s *Server) quick(out, msg []byte, q *query, tcp bool) ([]byte, verdict, origin) {
 	answer, v := s.responder.respond(out, msg, q, tcp)
+	q.size = len(msg)
 	if v != forwarded {
 		return answer, v, fromTable
 	}
@@ -45,4 +46,5 @@ type served struct {
 func (s *Server) finish(a served) {
 	s.m.count(a.q, a.answer, a.from != fromTable)
 	s.m.duration.Observe(a.took.Seconds())
+	s.log.add(&a)
 }

@@ -3,6 +3,7 @@ package dns
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -16,6 +17,7 @@ const maxShared = minUDP
 // ask at once, or one who asks a thousand times, make one question.
 type flights struct {
 	patience time.Duration
+	shared   atomic.Uint64
 	mu       sync.Mutex
 	under    map[string]*flight
 }
@@ -135,6 +137,7 @@ func (f *forwarder) share(ctx context.Context, msg []byte, q *query, tcp bool, k
 			f.flights.land(fl, resp, err)
 		})
 	default:
+		f.flights.shared.Add(1)
 		f.m.coalesced.Inc()
 	}
 	var late <-chan time.Time

@@ -61,6 +61,13 @@ func start(t testing.TB, cfg Config) *Server {
 	if err != nil {
 		t.Fatal(err)
 	}
+	run(t, s)
+	return s
+}
+
+// run runs a server until the end of the test.
+func run(t testing.TB, s *Server) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- s.Run(ctx) }()
@@ -76,7 +83,6 @@ func start(t testing.TB, cfg Config) *Server {
 		done <- nil
 		t.Fatal(err)
 	}
-	return s
 }
 
 func startMesh(t testing.TB, cfg Config) *Server {
@@ -105,6 +111,7 @@ func question(name string, qtype uint16) *mdns.Msg {
 type fakeUpstream struct {
 	addr    netip.AddrPort
 	udp     *net.UDPConn
+	ln      *net.TCPListener
 	queries atomic.Int64
 	tcp     atomic.Int64
 	handle  func(network string, req *mdns.Msg, reply func(wire []byte))
@@ -120,7 +127,7 @@ func fake(t testing.TB, handle func(network string, req *mdns.Msg, reply func(wi
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := &fakeUpstream{addr: addrPort(so.udp.LocalAddr()), udp: so.udp, handle: handle}
+	f := &fakeUpstream{addr: addrPort(so.udp.LocalAddr()), udp: so.udp, ln: so.tcp, handle: handle}
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		for {

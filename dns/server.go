@@ -16,6 +16,7 @@ type Server struct {
 	cfg         Config
 	responder   responder
 	fwd         forwarder
+	log         *queryLog // nil: none
 	m           *metrics
 	socks       []socket
 	inflight    chan struct{} // one token for each query that waits for upstreams
@@ -56,6 +57,7 @@ func New(cfg Config) (*Server, error) {
 		s.responder.hold = append(s.responder.hold, fold([]byte(packed)))
 	}
 	s.fwd.init(&cfg, m)
+	s.log = newQueryLog(&cfg, m)
 	return s, nil
 }
 
@@ -111,6 +113,9 @@ func (s *Server) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	var loops sync.WaitGroup
+	if s.log != nil {
+		defer s.startLog()()
+	}
 	s.startForwarding(ctx, &loops)
 	for _, so := range s.socks {
 		loops.Go(func() {
@@ -136,6 +141,19 @@ func (s *Server) Run(ctx context.Context) error {
 		return nil
 	}
 	return fmt.Errorf("run resolver: %w", context.Cause(ctx))
+}
+
+// startLog writes the query log until the function it returns is called, which returns when all is written.
+func (s *Server) startLog() (stop func()) {
+	done, written := make(chan struct{}), make(chan struct{})
+	go func() {
+		s.log.run(done)
+		close(written)
+	}()
+	return func() {
+		close(done)
+		<-written
+	}
 }
 
 // startForwarding finds the upstreams and keeps the list up to date.

@@ -15,6 +15,7 @@ type Status struct {
 	Cache         CacheStatus      `json:"cache"`
 	Waiting       int              `json:"waiting"`    // queries that wait for upstreams
 	MaxWaiting    int              `json:"maxWaiting"` // more are answered SERVFAIL
+	Shared        uint64           `json:"shared"`     // queries that waited for the answer to an equal one
 	QueryLog      QueryLogStatus   `json:"queryLog"`
 }
 
@@ -64,9 +65,12 @@ func (s *Server) SetTableSource(source string) { s.tableSource.Store(&source) }
 func (s *Server) Status() Status {
 	out := Status{
 		Addresses: s.Addrs(), Table: s.tableStatus(), Upstreams: []UpstreamStatus{},
-		Waiting: len(s.inflight), MaxWaiting: cap(s.inflight), QueryLog: QueryLogStatus{Mode: s.cfg.QueryLog},
+		Waiting: len(s.inflight), MaxWaiting: cap(s.inflight), Shared: s.fwd.flights.shared.Load(), QueryLog: QueryLogStatus{Mode: s.cfg.QueryLog},
 	}
 	out.Cache = s.fwd.cache.status()
+	if s.log != nil {
+		out.QueryLog.Dropped = s.log.dropped.Load()
+	}
 	if len(s.cfg.Upstreams) == 0 {
 		out.ResolvConf = s.cfg.ResolvConf
 	}

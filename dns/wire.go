@@ -64,6 +64,7 @@ type query struct {
 	edns, do      bool
 	version       uint8
 	udpSize       uint16 // what the client takes over UDP
+	size          int    // of the whole request
 	keyLen        int
 	key           [maxName]byte // folded name in wire form
 }
