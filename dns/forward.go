@@ -269,7 +269,10 @@ func (f *forwarder) begin(list *upstreams, u *upstream, j *job, end time.Time) *
 // judge notes how an attempt went.
 func (f *forwarder) judge(ctx context.Context, list *upstreams, x *exchange, resp []byte, err error) {
 	u, took := x.u, time.Since(x.start)
-	x.j.trace.end(x, took, resp, err)
+	overtaken := resp == nil && errors.Is(ctx.Err(), context.Canceled) // by another one, or we are stopping
+	if !overtaken {
+		x.j.trace.end(x, took, resp, err)
+	}
 	u.queries.Add(1)
 	switch {
 	case resp != nil:
@@ -281,8 +284,8 @@ func (f *forwarder) judge(ctx context.Context, list *upstreams, x *exchange, res
 		}
 	case errors.Is(err, errLoop):
 		return
-	case errors.Is(ctx.Err(), context.Canceled) && took < f.cfg.HedgeDelay:
-		return // another one was faster, or we are stopping: this says nothing about the upstream
+	case overtaken && took < f.cfg.HedgeDelay:
+		return // this says nothing about the upstream
 	}
 	if err == nil {
 		return

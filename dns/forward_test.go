@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"net/netip"
 	"os"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -44,6 +46,28 @@ func TestForwarding(t *testing.T) {
 			reply([]byte("x"))
 			reply(wire(req)) // a query, not a response
 			reply(wire(answerA(req, "192.0.2.1")))
+		},
+		"flood of forgeries": func(network string, req *mdns.Msg, reply func([]byte)) {
+			if network == "tcp" {
+				reply(wire(answerA(req, "192.0.2.1")))
+				return
+			}
+			for range 2 * maxForged {
+				forged := answerA(req, "203.0.113.66")
+				forged.Id++
+				reply(wire(forged))
+			}
+		},
+		"twice": func(_ string, req *mdns.Msg, reply func([]byte)) {
+			reply(wire(answerA(req, "192.0.2.1")))
+			reply(wire(answerA(req, "203.0.113.66")))
+		},
+		"wrong over tcp": func(network string, req *mdns.Msg, reply func([]byte)) {
+			m := answerA(req, "203.0.113.66")
+			if m.Truncated = network == "udp"; !m.Truncated {
+				m.Question[0].Name = "other.example."
+			}
+			reply(wire(m))
 		},
 		"cut off": func(_ string, req *mdns.Msg, reply func([]byte)) {
 			w := wire(answerA(req, "192.0.2.1"))
@@ -88,6 +112,9 @@ func TestForwarding(t *testing.T) {
 		{name: "forged question", upstreams: []string{"wrong question first"}, want: good},
 		{name: "forged letter case", upstreams: []string{"other letter case first"}, want: good},
 		{name: "garbage", upstreams: []string{"garbage first"}, want: good},
+		{name: "many forgeries", upstreams: []string{"flood of forgeries"}, want: good},
+		{name: "answered twice", upstreams: []string{"twice"}, want: good},
+		{name: "truncated, and wrong over tcp", upstreams: []string{"wrong over tcp"}, edns: 4096, want: []string{"203.0.113.66"}, wantCut: true},
 		{name: "answer cut off", upstreams: []string{"cut off", "good"}, want: good},
 		{name: "dead first", upstreams: []string{"dead", "good"}, want: good},
 		{name: "dead first over tcp", upstreams: []string{"dead", "good"}, network: "tcp", want: good},
@@ -131,6 +158,28 @@ func TestForwarding(t *testing.T) {
 				t.Errorf("mesh name: got %v", got)
 			}
 		})
+	}
+}
+
+// An answer that comes from another address than the query went to is none.
+func TestForgedSource(t *testing.T) {
+	forger, err := net.ListenUDP("udp4", net.UDPAddrFromAddrPort(netip.MustParseAddrPort("127.0.0.2:0")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer forger.Close()
+	var s *Server
+	up := fake(t, func(_ string, req *mdns.Msg, reply func([]byte)) {
+		s.fwd.sockets.mu.Lock()
+		for local := range s.fwd.sockets.open {
+			forger.WriteToUDPAddrPort(wire(answerA(req, "203.0.113.66")), local)
+		}
+		s.fwd.sockets.mu.Unlock()
+		reply(wire(answerA(req, "192.0.2.1")))
+	})
+	s = startMesh(t, Config{Upstreams: []netip.AddrPort{up.addr}})
+	if got := data(ask(t, s, "udp", question("example.com", mdns.TypeA))); !slices.Equal(got, []string{"192.0.2.1"}) {
+		t.Errorf("got %v", got)
 	}
 }
 
@@ -305,6 +354,43 @@ func TestLoopIsNoticed(t *testing.T) {
 				t.Errorf("took %v: the query under way was not ended", d)
 			}
 		})
+	}
+}
+
+// A flood while no upstream answers: bounded goroutines and memory, names of the mesh resolve, and afterwards nothing remains.
+func TestFloodWithDeadUpstreams(t *testing.T) {
+	const limit = 64
+	up := fake(t, silent)
+	s := startMesh(t, Config{
+		Upstreams: []netip.AddrPort{up.addr}, MaxInflight: limit, ServeStale: time.Hour,
+		AttemptTimeout: 200 * time.Millisecond, QueryTimeout: 400 * time.Millisecond, HedgeDelay: 50 * time.Millisecond,
+	})
+	before, goroutines := heap(), runtime.NumGoroutine()
+	conn, err := net.Dial("udp", s.Addrs()[0].String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	most := 0
+	for i := range 20_000 {
+		if _, err := conn.Write(wire(question(fmt.Sprintf("n%d.example", i), mdns.TypeA))); err != nil {
+			t.Fatal(err)
+		}
+		most = max(most, runtime.NumGoroutine())
+	}
+	if resp := ask(t, s, "tcp", question("v4only.mesh", mdns.TypeA)); len(resp.Answer) != 1 {
+		t.Errorf("mesh name: got %v", resp)
+	}
+	// For each query under way itself, an attempt and the end of one; the fake's handlers are over at once.
+	if most > goroutines+4*limit+50 {
+		t.Errorf("%d goroutines, %d before", most, goroutines)
+	}
+	waitFor(t, func() bool { return len(s.inflight) == 0 })
+	if used := heap() - before; used > 4<<20 {
+		t.Errorf("%d bytes remain", used)
+	}
+	if n := up.queries.Load(); n > 2000 {
+		t.Errorf("an upstream that is down was asked %d times", n)
 	}
 }
 

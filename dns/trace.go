@@ -85,9 +85,10 @@ func (s *Server) trace(ctx context.Context, t *Trace, msg []byte, tcp bool) (ans
 	j := newJob(msg, &q, tcp)
 	j.trace = &recorder{}
 	resp, err := s.fwd.resolve(ctx, j)
-	t.Steps = append(t.Steps, j.trace.close()...)
+	asked := j.trace.close()
+	t.Steps = append(t.Steps, asked...)
 	if err != nil {
-		if len(j.trace.steps) == 0 {
+		if len(asked) == 0 {
 			step("upstream", "none is known or all are down")
 		}
 		return appendEmpty(nil, msg, &q, rcodeServFail, edeNone), q.end
