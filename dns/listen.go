@@ -61,6 +61,12 @@ func (s *Server) closeSockets() {
 	}
 }
 
+func (s *Server) closeListeners() {
+	for _, so := range s.socks {
+		_ = so.tcp.Close() // a connection that nobody has accepted has sent nothing that was read
+	}
+}
+
 func bind(addr netip.AddrPort) (socket, error) {
 	var err error
 	for range portTries {

@@ -119,7 +119,7 @@ func (s *Server) Run(ctx context.Context) error {
 	s.startForwarding(ctx, &loops)
 	for _, so := range s.socks {
 		loops.Go(func() {
-			if err := s.serveUDP(ctx, so); err != nil {
+			if err := s.serveUDP(ctx, so.udp, so.any); err != nil {
 				cancel(err)
 			}
 		})
@@ -132,7 +132,7 @@ func (s *Server) Run(ctx context.Context) error {
 	close(s.ready)
 	s.cfg.Log.Info("resolver started", slog.Any("addresses", s.Addrs()))
 	<-ctx.Done()
-	s.closeSockets()
+	s.closeListeners() // readers of UDP close their sockets themselves
 	s.fwd.sockets.interrupt(nil)
 	loops.Wait()
 	s.tasks.Wait()
