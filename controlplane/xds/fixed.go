@@ -1,22 +1,15 @@
 package xds
 
 import (
-	"cmp"
-	"fmt"
-	"net/netip"
 	"slices"
 	"time"
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
-	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
-	datadnsv3 "github.com/envoyproxy/go-control-plane/envoy/data/dns/v3"
-	dnsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/udp/dns_filter/v3"
 	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 	runtimev3 "github.com/envoyproxy/go-control-plane/envoy/service/runtime/v3"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/structpb"
-	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/kuma-dp/kuma-dp/policy/effect"
 	"github.com/kuma-dp/kuma-dp/resource"
@@ -111,57 +104,6 @@ func staticCluster(name, address string, port uint32) *effect.Cluster {
 	c.SetStatic(address, port)
 	c.SetType(clusterv3.Cluster_STATIC)
 	return c
-}
-
-// addDNS adds Envoy's DNS table of names and their addresses (contract effects-security.md §1.7).
-func addDNS(b *builder, meta Meta, net *resource.Networking, names map[string][]string) error {
-	if meta.DNSPort == 0 || net.TransparentProxying == nil {
-		return nil
-	}
-	mapped := net.TransparentProxying.IPFamilyMode != "IPv4"
-	table := &datadnsv3.DnsTable{}
-	for name, vips := range names {
-		var addresses []string
-		for _, vip := range vips {
-			addresses = append(addresses, vip)
-			if m := mappedAddress(vip); m != "" && mapped {
-				addresses = append(addresses, m)
-			}
-		}
-		table.VirtualDomains = append(table.VirtualDomains, &datadnsv3.DnsTable_DnsVirtualDomain{
-			Name: name, AnswerTtl: durationpb.New(30 * time.Second),
-			Endpoint: &datadnsv3.DnsTable_DnsEndpoint{EndpointConfig: &datadnsv3.DnsTable_DnsEndpoint_AddressList{
-				AddressList: &datadnsv3.DnsTable_AddressList{Address: addresses},
-			}},
-		})
-	}
-	slices.SortFunc(table.VirtualDomains, func(x, y *datadnsv3.DnsTable_DnsVirtualDomain) int {
-		return cmp.Compare(x.Name, y.Name)
-	})
-	address := effect.SocketAddress("127.0.0.1", meta.DNSPort)
-	address.GetSocketAddress().Protocol = corev3.SocketAddress_UDP
-	return b.addListener(effect.OriginDNS, &effect.Listener{
-		Listener: &listenerv3.Listener{
-			Name: "kuma:dns", Address: address, TrafficDirection: corev3.TrafficDirection_INBOUND,
-			EnableReusePort: wrapperspb.Bool(true),
-		},
-		ListenerFilters: []*effect.Filter{{Name: effect.FilterDNS, Config: &dnsv3.DnsFilterConfig{
-			StatPrefix: "kuma_dns",
-			ServerConfig: &dnsv3.DnsFilterConfig_ServerContextConfig{
-				ConfigSource: &dnsv3.DnsFilterConfig_ServerContextConfig_InlineDnsTable{InlineDnsTable: table},
-			},
-		}}},
-	})
-}
-
-// mappedAddress is the IPv4-mapped IPv6 form in hexadecimal, empty for IPv6 addresses.
-func mappedAddress(vip string) string {
-	ip, err := netip.ParseAddr(vip)
-	if err != nil || !ip.Is4() {
-		return ""
-	}
-	a := ip.As4()
-	return fmt.Sprintf("::ffff:%x:%x", uint16(a[0])<<8|uint16(a[1]), uint16(a[2])<<8|uint16(a[3]))
 }
 
 // addGatewayRuntime adds the limits of a builtin gateway's listeners, of which there are none: Envoy waits for the answer

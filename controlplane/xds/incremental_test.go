@@ -81,6 +81,9 @@ func (f *fleet) commit(ops ...store.Op) {
 func (f *fleet) make(s *Server, id topology.ProxyID, scope topology.Scope, before *Snapshot) *Snapshot {
 	f.t.Helper()
 	meta := mixMeta()
+	if id.Name == "web-2" {
+		meta.Version = agentOf("3.0.0").Version // its agent asks for pages
+	}
 	if id.Mesh == "" {
 		meta.ProxyType = bootstrap.TypeEgress
 	}

@@ -29,8 +29,12 @@ type made struct {
 
 	inbounds []inboundPart
 
-	fixed []part // what depends on the basis alone
-	dns   []part // what depends on the basis and the outbounds
+	fixed []part       // what depends on the basis alone
+	dns   []part       // what depends on the basis and the outbounds
+	names *effect.Page // the table of names, instead of dns, for an agent that asks for pages
+	// paged serves pages.
+	pages []effect.Page
+	paged *part
 	// passing is what catches what passes by, when policies want to see it.
 	passing []part
 	// applied is what the effects of kinds added.
@@ -64,6 +68,7 @@ type use struct {
 // applied is what the effect of a kind added to a proxy, and what it warned of.
 type applied struct {
 	parts    []part
+	pages    []effect.Page
 	warnings []string
 }
 

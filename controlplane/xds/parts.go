@@ -1,7 +1,6 @@
 package xds
 
 import (
-	"cmp"
 	"encoding/json"
 	"slices"
 
@@ -125,11 +124,9 @@ func (w *work) fixed(net *resource.Networking) error {
 		}
 		w.made.fixed = b.parts
 	}
-	if w.made.dns = w.earlier.dns; !w.earlier.sameBasis || !w.earlier.sameOutbounds {
-		b.parts = nil
-		names := hostnames(w.made.outbounds)
-		addLegacyNames(names, w.made.legacy, cmp.Or(w.in.Domain, DefaultDomain))
-		if err := addDNS(b, w.in.Meta, net, names); err != nil {
+	if w.made.dns, w.made.names = w.earlier.dns, w.earlier.names; !w.earlier.sameBasis || !w.earlier.sameOutbounds {
+		b.parts, w.made.names = nil, nil
+		if err := w.dns(b, net); err != nil {
 			return err
 		}
 		w.made.dns = b.parts
@@ -189,7 +186,7 @@ func (w *work) collect() error {
 			w.b.warnings = append(w.b.warnings, a.warnings...)
 		}
 	}
-	return nil
+	return w.paged()
 }
 
 // incoming makes the listeners and clusters of all inbounds.

@@ -94,7 +94,7 @@ func (w *work) takeAdded(e effect.Kind) error {
 	if err != nil {
 		return err
 	}
-	out := &applied{warnings: w.proxy.Warnings()}
+	out := &applied{pages: w.proxy.Pages(), warnings: w.proxy.Warnings()}
 	for _, p := range added {
 		done, err := w.b.packPart(p)
 		if err != nil {

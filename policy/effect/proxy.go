@@ -133,6 +133,7 @@ type Proxy struct {
 	Direct      []*Listener
 
 	added    []added
+	pages    []Page
 	warnings []string
 }
 
@@ -162,6 +163,12 @@ func (p *Proxy) AddCluster(origin Origin, c *Cluster) {
 	p.added = append(p.added, added{origin: origin, cluster: c})
 }
 
+// AddPage adds a document that the agent asks for by name, when Env.Paged.
+func (p *Proxy) AddPage(page Page) { p.pages = append(p.pages, page) }
+
+// Pages are all of AddPage, in their order.
+func (p *Proxy) Pages() []Page { return p.pages }
+
 // BuildAdded finishes what policies added, in their order.
 func (p *Proxy) BuildAdded() ([]Part, error) {
 	var out []Part
@@ -184,7 +191,13 @@ func (p *Proxy) BuildAdded() ([]Part, error) {
 }
 
 // Clear forgets what was added and warned of.
-func (p *Proxy) Clear() { p.added, p.warnings = nil, nil }
+func (p *Proxy) Clear() { p.added, p.pages, p.warnings = nil, nil, nil }
+
+// Page is a document for the agent of the proxy, which asks for it at /<name>. All of them are on one listener.
+type Page struct {
+	Name string
+	Body []byte
+}
 
 // Env is what the base of a proxy's resources depends on besides the single inbound or outbound.
 type Env struct {
@@ -212,6 +225,9 @@ type Env struct {
 	// WorkDir is where the agent has its sockets, MetricsCert and MetricsKey are the files of its certificate for metrics.
 	// They are empty for a proxy that is not connected.
 	WorkDir, MetricsCert, MetricsKey string
+	// Paged says that the agent asks for what it should do page by page, as those of Kuma 2.10 and later: what tells it
+	// something is a Page, not a listener of its own.
+	Paged bool
 }
 
 // Service is the name that the proxy goes by: the first of its values of kuma.io/service, or "unknown" (contract

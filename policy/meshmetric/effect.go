@@ -29,6 +29,7 @@ const (
 	prometheusPrefix    = "_kuma:metrics:prometheus:"
 	openTelemetryPrefix = "_kuma:metrics:opentelemetry:"
 	dynamicConfig       = "_kuma:dynamicconfig:observability"
+	page                = "meshmetric" // in place of dynamicConfig, for agents that ask for pages
 )
 
 // defaultPort stands for an absent Prometheus.Port.
@@ -66,6 +67,10 @@ func Apply(p *effect.Proxy, r *policy.Rules) error {
 	body, err := conf.body(p.Env)
 	if err != nil {
 		return fmt.Errorf("describe metrics of %s to its agent: %w", p.Dataplane, err)
+	}
+	if p.Paged {
+		p.AddPage(effect.Page{Name: page, Body: body})
+		return nil
 	}
 	l := newListener(p.Env, dynamicConfig, pipe(p.SocketPath("kuma-mesh-metric-config")), &routev3.Route{
 		Match: everything("/"),
