@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -168,16 +169,18 @@ func TestForgedSource(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer forger.Close()
-	var s *Server
+	var server atomic.Pointer[Server]
 	up := fake(t, func(_ string, req *mdns.Msg, reply func([]byte)) {
-		s.fwd.sockets.mu.Lock()
-		for local := range s.fwd.sockets.open {
+		sockets := &server.Load().fwd.sockets
+		sockets.mu.Lock()
+		for local := range sockets.open {
 			forger.WriteToUDPAddrPort(wire(answerA(req, "203.0.113.66")), local)
 		}
-		s.fwd.sockets.mu.Unlock()
+		sockets.mu.Unlock()
 		reply(wire(answerA(req, "192.0.2.1")))
 	})
-	s = startMesh(t, Config{Upstreams: []netip.AddrPort{up.addr}})
+	s := startMesh(t, Config{Upstreams: []netip.AddrPort{up.addr}})
+	server.Store(s)
 	if got := data(ask(t, s, "udp", question("example.com", mdns.TypeA))); !slices.Equal(got, []string{"192.0.2.1"}) {
 		t.Errorf("got %v", got)
 	}

@@ -100,10 +100,10 @@ func TestStatus(t *testing.T) {
 	good, gone := fake(t, nil), dead(t)
 	path := filepath.Join(t.TempDir(), "resolv.conf")
 	write(t, path, "search corp.example\n")
-	s := start(t, Config{ResolvConf: path, CacheBytes: 80_000, QueryLog: QueryLogSample})
-	if st := s.Status(); st.Table.Loaded || st.ResolvConf != path || !slices.Equal(st.SearchDomains, []string{"corp.example"}) || len(st.Upstreams) != 0 {
+	if st := start(t, Config{ResolvConf: path}).Status(); st.Table.Loaded || st.ResolvConf != path || !slices.Equal(st.SearchDomains, []string{"corp.example"}) || len(st.Upstreams) != 0 {
 		t.Errorf("at start: %+v", st)
 	}
+	s := start(t, Config{Upstreams: []netip.AddrPort{good.addr}, CacheBytes: 80_000, QueryLog: QueryLogSample})
 	s.SetTableSource("relay")
 	s.SetTable(NewTable(records(), DefaultTTL))
 	s.fwd.use(s.fwd.ctx, resolvConf{servers: []netip.AddrPort{gone, good.addr, s.Addrs()[0]}})
