@@ -43,12 +43,12 @@ func (r *responder) respond(out, msg []byte, q *query, tcp bool) ([]byte, verdic
 		}
 		return r.other(out, msg, q)
 	}
-	if e, ok := t.names[string(q.name())]; ok {
-		return appendAddrs(out, msg, q, e, t.ttl, q.limit(tcp)), answered
+	if e := t.find(q.name()); e != nil {
+		return appendAddrs(out, msg, q, t, e, q.limit(tcp)), answered
 	}
 	if q.qtype == typePTR {
 		if addr, ok := reverseAddr(q.name()); ok {
-			if name, ok := t.reverse[addr]; ok {
+			if name := t.ownerOf(addr); name != nil {
 				return appendPTR(out, msg, q, name, t.ttl, q.limit(tcp)), answered
 			}
 			if reserved(addr) {
@@ -138,20 +138,21 @@ func appendEmpty(out, msg []byte, q *query, rcode int, ede uint16) []byte {
 
 // appendAddrs answers for a name of the mesh. A family or type it lacks is no data, never an unknown name: resolvers that
 // ask for A and AAAA at once take an unknown name as the answer to both (contract dns.md §4.6).
-func appendAddrs(out, msg []byte, q *query, e entry, ttl uint32, limit int) []byte {
+func appendAddrs(out, msg []byte, q *query, t *Table, e *entry, limit int) []byte {
 	start := len(out)
 	out = appendStart(out, msg, q, rcodeOK, flagAA)
 	room := limit - (len(out) - start)
 	if q.edns {
 		room -= optLen
 	}
+	v4, v6 := t.addrs(e)
 	n, cut := 0, false
 	if q.qtype == typeA || q.qtype == typeANY {
-		out, n, room, cut = appendFamily(out, e.v4, 4, typeA, ttl, room)
+		out, n, cut = appendFamily(out, v4, e.v4.first(), 4, typeA, t.ttl, room)
 	}
 	if (q.qtype == typeAAAA || q.qtype == typeANY) && !cut {
 		var m int
-		out, m, _, cut = appendFamily(out, e.v6, 16, typeAAAA, ttl, room)
+		out, m, cut = appendFamily(out, v6, e.v6.first(), 16, typeAAAA, t.ttl, room-n*(recordLen+4))
 		n += m
 	}
 	switch {
@@ -161,30 +162,34 @@ func appendAddrs(out, msg []byte, q *query, e entry, ttl uint32, limit int) []by
 	case n > 0:
 		binary.BigEndian.PutUint16(out[start+6:], uint16(n))
 	default:
-		out = appendSOA(out, start, headerLen, ttl)
+		out = appendSOA(out, start, headerLen, t.ttl)
 	}
 	return appendOPT(out, start, q, rcodeOK, edeNone)
 }
 
-// appendFamily writes the records that fit whole.
-func appendFamily(out, addrs []byte, size int, typ uint16, ttl uint32, room int) (_ []byte, n, left int, cut bool) {
-	for len(addrs) > 0 {
-		if room < 12+size {
-			return out, n, room, true
+// appendFamily writes the records that fit whole, from the first one that is wanted, round the end of the list.
+func appendFamily(out, addrs []byte, first, size int, typ uint16, ttl uint32, room int) (_ []byte, n int, cut bool) {
+	at := first * size
+	for range len(addrs) / size {
+		if room < recordLen+size {
+			return out, n, true
 		}
 		out = appendRecord(out, headerLen, typ, ttl, size)
-		out = append(out, addrs[:size]...)
-		addrs, room = addrs[size:], room-12-size
+		out = append(out, addrs[at:at+size]...)
+		if at += size; at == len(addrs) {
+			at = 0
+		}
+		room -= recordLen + size
 		n++
 	}
-	return out, n, room, false
+	return out, n, false
 }
 
 // appendPTR answers with the name of a VIP.
-func appendPTR(out, msg []byte, q *query, name string, ttl uint32, limit int) []byte {
+func appendPTR(out, msg []byte, q *query, name []byte, ttl uint32, limit int) []byte {
 	start := len(out)
 	out = appendStart(out, msg, q, rcodeOK, flagAA)
-	if len(out)-start+12+len(name)+optLen > limit { // only a question of the longest kind and the longest name
+	if len(out)-start+recordLen+len(name)+optLen > limit { // only a question of the longest kind and the longest name
 		binary.BigEndian.PutUint16(out[start+2:], binary.BigEndian.Uint16(out[start+2:])|flagTC)
 		return appendOPT(out, start, q, rcodeOK, edeNone)
 	}

@@ -25,7 +25,7 @@ func (s *Server) searched(name []byte) int {
 		if n := searchPrefix(name, domain); n > 0 {
 			copy(buf[:n], name)
 			buf[n] = 0
-			if _, ok := t.names[string(buf[:n+1])]; ok {
+			if t.find(buf[:n+1]) != nil {
 				return n
 			}
 		}

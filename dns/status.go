@@ -88,7 +88,7 @@ func (s *Server) Status() Status {
 		out.Upstreams = append(out.Upstreams, UpstreamStatus{Address: addr, State: "self"})
 	}
 	for _, domain := range list.conf.search {
-		out.SearchDomains = append(out.SearchDomains, unpackName(domain))
+		out.SearchDomains = append(out.SearchDomains, unpackName([]byte(domain)))
 	}
 	return out
 }

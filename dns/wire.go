@@ -6,6 +6,7 @@ import "encoding/binary"
 const (
 	headerLen   = 12
 	optLen      = 11   // an OPT record without options
+	recordLen   = 12   // a record without its data, its owner a pointer
 	minUDP      = 512  // what a client without EDNS takes (RFC 1035 §4.2.1)
 	maxUDP      = 4096 // what we send at most, however much a client offers
 	offeredUDP  = 1232 // what we say we take: fits any path unfragmented (contract dns.md §4.4)
