@@ -1,11 +1,9 @@
 package resource
 
 import (
-	"errors"
-	"slices"
 	"strings"
-	"text/template"
-	"text/template/parse"
+
+	"github.com/kuma-dp/kuma-dp/resource/hostname"
 )
 
 // Validate applies contract policies.md §2.1. The length of the name is checked with the name.
@@ -70,57 +68,20 @@ func (g *HostnameGenerator) validateTemplate(f *Faults, p Path) {
 		f.Add(p, "must not be empty")
 		return
 	}
-	label := func(string) string { return "label" }
-	t, err := template.New("").Funcs(template.FuncMap{"label": label}).Parse(g.Template)
+	t, err := hostname.Parse(g.Template)
 	if err != nil {
 		f.Add(p, "couldn't parse template: "+err.Error())
 		return
 	}
-	if slices.ContainsFunc(t.Templates(), func(t *template.Template) bool { return loops(t.Root) }) {
-		f.Add(p, "couldn't parse template: range and template are not supported")
-		return
-	}
-	stub := struct{ Name, DisplayName, Namespace, Mesh, Zone string }{"name", "displayname", "namespace", "mesh", "zone"}
-	out := limitedBuilder{limit: maxRendered}
-	if err := t.Execute(&out, stub); err != nil {
+	name, err := t.Render(hostname.Values{
+		Name: "name", DisplayName: "displayname", Namespace: "namespace", Mesh: "mesh", Zone: "zone",
+		Label: func(string) (string, error) { return "label", nil },
+	})
+	if err != nil {
 		f.Add(p, "couldn't render template with stub values: "+err.Error())
 		return
 	}
-	if name := out.String(); len(name) > maxNameLength || !isSubdomain(name) {
-		f.Add(p, `template renders to "`+name+`" which is not a valid DNS name: `+badSubdomain)
+	if reasons := hostname.Irregular(name); len(reasons) > 0 {
+		f.Add(p, `template renders to "`+name+`" which is not a valid DNS name: `+strings.Join(reasons, ", "))
 	}
-}
-
-// loops tells whether a template has an action that can repeat: range, or a call of a template, which may be its own caller.
-// No hostname needs them, and counting to a large number would keep the control plane busy.
-func loops(n parse.Node) bool {
-	switch n := n.(type) {
-	case *parse.RangeNode, *parse.TemplateNode:
-		return true
-	case *parse.ListNode:
-		return n != nil && slices.ContainsFunc(n.Nodes, loops)
-	case *parse.IfNode:
-		return loops(n.List) || loops(n.ElseList)
-	case *parse.WithNode:
-		return loops(n.List) || loops(n.ElseList)
-	default:
-		return false
-	}
-}
-
-var errTooLong = errors.New("hostname is too long")
-
-// maxRendered bounds what a template may print: a format can ask for any width.
-const maxRendered = 4096
-
-type limitedBuilder struct {
-	strings.Builder
-	limit int
-}
-
-func (b *limitedBuilder) Write(p []byte) (int, error) {
-	if b.Len()+len(p) > b.limit {
-		return 0, errTooLong
-	}
-	return b.Builder.Write(p)
 }

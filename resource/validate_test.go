@@ -249,6 +249,10 @@ func TestServiceValidation(t *testing.T) {
 	})
 }
 
+const badHostname = `a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and ` +
+	`end with an alphanumeric character (e.g. 'example.com', regex used for validation is ` +
+	`'[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')`
+
 func TestGeneratorValidation(t *testing.T) {
 	generator := func(selector, template string) string {
 		return "{type: HostnameGenerator, name: g, spec: {selector: {" + selector + "}, template: '" + template + "'}}"
@@ -260,12 +264,14 @@ func TestGeneratorValidation(t *testing.T) {
 		{"two selectors", generator("meshService: {}, meshMultiZoneService: {}", "a"), []string{"spec.selector: exact one selector (meshService, meshExternalService) must be defined"}},
 		{"empty", generator(one, ""), []string{"spec.template: must not be empty"}},
 		{"unclosed", generator(one, "{{ .Name"), []string{"spec.template: couldn't parse template: template: :1: unclosed action"}},
-		{"no such field", generator(one, "{{ .Nope }}"), []string{`spec.template: couldn't render template with stub values: template: :1:3: executing "" at <.Nope>: can't evaluate field Nope in type struct { Name string; DisplayName string; Namespace string; Mesh string; Zone string }`}},
-		{"no name", generator(one, "{{ .Name }}_"), []string{`spec.template: template renders to "name_" which is not a valid DNS name: ` + subdomain}},
-		{"range", generator(one, "{{ with .Name }}{{ range 9999999999 }}{{ end }}{{ end }}a"), []string{"spec.template: couldn't parse template: range and template are not supported"}},
-		{"range in a part", generator(one, `{{ define "x" }}{{ if true }}{{ else }}{{ range 9 }}{{ end }}{{ end }}{{ end }}a`), []string{"spec.template: couldn't parse template: range and template are not supported"}},
-		{"recursion", generator(one, `{{ define "x" }}{{ template "x" }}{{ end }}{{ template "x" }}`), []string{"spec.template: couldn't parse template: range and template are not supported"}},
-		{"long", generator(one, `{{ printf "%5000d" 1 }}`), []string{"spec.template: couldn't render template with stub values: hostname is too long"}},
+		{"no such field", generator(one, "{{ .Nope }}"), []string{`spec.template: couldn't render template with stub values: template: :1:3: executing "" at <.Nope>: can't evaluate field Nope in type hostname.meshedName`}},
+		{"no name", generator(one, "{{ .Name }}_"), []string{`spec.template: template renders to "name_" which is not a valid DNS name: ` + badHostname}},
+		{"upper case", generator(one, "A.{{ .Name }}"), []string{`spec.template: template renders to "A.name" which is not a valid DNS name: ` + badHostname}},
+		{"formats", generator(one, `{{ printf "%s-%s" .DisplayName .Zone }}.{{ slice .Mesh 0 2 }}`), nil},
+		{"range", generator(one, "{{ with .Name }}{{ range 9999999999 }}{{ end }}{{ end }}a"), []string{"spec.template: couldn't parse template: range is not supported"}},
+		{"range in a part", generator(one, `{{ define "x" }}{{ if true }}{{ else }}{{ range 9 }}{{ end }}{{ end }}{{ end }}a`), []string{"spec.template: couldn't parse template: define and block are not supported"}},
+		{"recursion", generator(one, `{{ define "x" }}{{ template "x" }}{{ end }}{{ template "x" }}`), []string{"spec.template: couldn't parse template: define and block are not supported"}},
+		{"long", generator(one, `{{ printf "%5000d" 1 }}`), []string{"spec.template: couldn't render template with stub values: " + `template: :1:3: executing "" at <printf "%5000d" 1>: error calling printf: output is too long`}},
 	})
 }
 

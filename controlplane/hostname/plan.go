@@ -7,9 +7,9 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
-	"text/template"
 
 	"github.com/kuma-dp/kuma-dp/resource"
+	naming "github.com/kuma-dp/kuma-dp/resource/hostname"
 )
 
 // plan knows every service of one kind and the HostnameGenerators for it, and says which VIP and hostnames each service
@@ -32,7 +32,7 @@ type plan struct {
 type generator struct {
 	*resource.Resource
 	spec     *resource.HostnameGenerator
-	template *template.Template
+	template *naming.Template
 	err      error // of compile
 }
 
@@ -236,7 +236,7 @@ func (p *plan) assign(entries []*entry) {
 		e.want = want{of: p.of, created: e.CreationTime}
 		p.evaluate(e)
 	}
-	taken := map[string]*entry{}
+	taken := map[string]*entry{} // by names without case, which DNS does not tell apart
 	for i, g := range p.generators {
 		for _, e := range entries {
 			r := e.results[i]
@@ -245,14 +245,15 @@ func (p *plan) assign(entries []*entry) {
 			}
 			ref := resource.GeneratorRef{CoreName: g.Name}
 			condition := resource.Condition{Type: "Generated", Status: "True", Reason: "Generated"}
-			switch winner := taken[r.host]; {
+			name := strings.ToLower(r.host)
+			switch winner := taken[name]; {
 			case r.err != nil:
 				condition.Status, condition.Reason, condition.Message = "False", "TemplateError", r.err.Error()
 			case winner != nil && winner != e:
 				condition.Status, condition.Reason = "False", "Collision"
 				condition.Message = fmt.Sprintf("Hostname collision with %s: %s", winner.Kind, winner.Name)
 			default:
-				taken[r.host] = e
+				taken[name] = e
 				e.want.Addresses = append(e.want.Addresses, resource.ServiceAddress{
 					Hostname: r.host, Origin: resource.OriginGenerator, HostnameGeneratorRef: &ref,
 				})

@@ -87,6 +87,14 @@ func TestHostnames(t *testing.T) {
 			},
 		},
 		{
+			name: "names that differ in case collide, as DNS answers to both", generators: []*resource.Resource{gen("g", 1, `{{ label "n" }}.x`)},
+			services: []*resource.Resource{service("a", 1, "n", "Same_1"), service("b", 2, "n", "same_1")},
+			want: map[string][]string{
+				"m/a": {"address Same_1.x HostnameGenerator g", ok("g")},
+				"m/b": {`g Generated False Collision "Hostname collision with MeshService: a"`},
+			},
+		},
+		{
 			name: "meshes do not collide", generators: []*resource.Resource{gen("g", 1, "same.x")},
 			services: []*resource.Resource{service("a", 2), fromElsewhere},
 			want: map[string][]string{
