@@ -147,7 +147,7 @@ func (l *logLine) append(b []byte) []byte {
 	if q.end > 0 {
 		b = append(appendType(b, q.qtype), ' ')
 		b = append(appendClass(b, q.qclass), ' ')
-		b = append(appendNameText(b, q.name()), ' ')
+		b = append(appendDotted(b, q.name()), ' ')
 	} else {
 		b = append(b, "- - - "...) // the question could not be read
 	}

@@ -2,6 +2,7 @@ package dns
 
 import (
 	"net/netip"
+	"strings"
 	"time"
 )
 
@@ -88,7 +89,7 @@ func (s *Server) Status() Status {
 		out.Upstreams = append(out.Upstreams, UpstreamStatus{Address: addr, State: "self"})
 	}
 	for _, domain := range list.conf.search {
-		out.SearchDomains = append(out.SearchDomains, unpackName([]byte(domain)))
+		out.SearchDomains = append(out.SearchDomains, strings.TrimSuffix(string(appendDotted(nil, []byte(domain))), "."))
 	}
 	return out
 }

@@ -57,9 +57,9 @@ func rcodeName(code int) string {
 	return "RCODE" + strconv.Itoa(code)
 }
 
-// appendNameText writes an uncompressed name as master files do (RFC 1035 §5.1), dot at the end included. Whatever a name
+// appendDotted writes an uncompressed name as master files do (RFC 1035 §5.1), dot at the end included. Whatever a name
 // holds, a line of a log stays one line and one word.
-func appendNameText(b, wire []byte) []byte {
+func appendDotted(b, wire []byte) []byte {
 	if len(wire) == 0 || wire[0] == 0 {
 		return append(b, '.')
 	}
@@ -126,7 +126,7 @@ func recordTexts(resp []byte, end int) []string {
 			return out
 		}
 		typ := binary.BigEndian.Uint16(resp[at:])
-		b := append(appendNameText(nil, owner), '\t')
+		b := append(appendDotted(nil, owner), '\t')
 		b = append(strconv.AppendUint(b, uint64(binary.BigEndian.Uint32(resp[at+4:])), 10), '\t')
 		b = append(appendClass(b, binary.BigEndian.Uint16(resp[at+2:])), '\t')
 		b = append(appendType(b, typ), '\t')
@@ -179,7 +179,7 @@ func appendFields(b, msg []byte, off, end, short, names, long int) ([]byte, bool
 		if next < 0 || next > end {
 			return b, false
 		}
-		b, off = append(appendNameText(b, name), ' '), next
+		b, off = append(appendDotted(b, name), ' '), next
 	}
 	for range long {
 		if off+4 > end {

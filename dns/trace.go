@@ -76,7 +76,7 @@ func (s *Server) trace(ctx context.Context, t *Trace, msg []byte, tcp bool) (ans
 		step("table", "not a name of the mesh")
 	}
 	if at := s.searched(q.name()); at > 0 {
-		step("search", "%s is a name of the mesh, the rest a search domain", appendNameText(nil, append(q.name()[:at:at], 0)))
+		step("search", "%s is a name of the mesh, the rest a search domain", appendDotted(nil, append(q.name()[:at:at], 0)))
 		return appendNoName(nil, msg, &q, at, table.ttl), q.end
 	}
 	if answer := s.traceCache(msg, &q, tcp, step); answer != nil {

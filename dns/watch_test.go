@@ -5,10 +5,14 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
+
+	mdns "github.com/miekg/dns"
 )
 
 func TestParseResolvConf(t *testing.T) {
@@ -209,4 +213,61 @@ func TestMissingResolvConf(t *testing.T) {
 	write(t, path, strings.Repeat("#", maxResolvConf+1)) // noticed after the removal, and no more use
 	write(t, path, "nameserver 192.0.2.2\n")
 	waitFor(t, func() bool { return slices.Equal(s.Upstreams(), ports("192.0.2.2:53")) })
+}
+
+// Queries while resolv.conf is replaced again and again are all answered, by servers of either file.
+func TestResolvConfReplacedUnderLoad(t *testing.T) {
+	one, two := fake(t, nil), fake(t, nil)
+	s := start(t, Config{CacheBytes: -1})
+	confs := []resolvConf{
+		{servers: []netip.AddrPort{one.addr}}, {servers: []netip.AddrPort{two.addr, one.addr}}, {servers: []netip.AddrPort{two.addr}, rotate: true},
+	}
+	s.fwd.use(s.fwd.ctx, confs[0])
+	done := make(chan struct{})
+	for range 3 {
+		go func() {
+			for i := range 200 {
+				if got := ask(t, s, []string{"udp", "tcp"}[i%2], question(fmt.Sprintf("n%d.example", i), mdns.TypeA)); len(got.Answer) != 1 {
+					t.Errorf("got %v", got)
+				}
+			}
+			done <- struct{}{}
+		}()
+	}
+	for left, i := 3, 0; left > 0; i++ {
+		select {
+		case <-done:
+			left--
+		default:
+			s.fwd.use(s.fwd.ctx, confs[i%len(confs)])
+			runtime.Gosched()
+		}
+	}
+	if one.queries.Load() == 0 || two.queries.Load() == 0 {
+		t.Errorf("asked %d and %d times: the list did not change", one.queries.Load(), two.queries.Load())
+	}
+}
+
+// What is no file, or too large for one, is refused without being read.
+func TestUnreadableResolvConf(t *testing.T) {
+	dir := t.TempDir()
+	pipe, large := filepath.Join(dir, "pipe"), filepath.Join(dir, "large")
+	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	write(t, large, "nameserver 192.0.2.1\n")
+	if err := os.Truncate(large, 1<<40); err != nil {
+		t.Fatal(err)
+	}
+	for path, want := range map[string]string{
+		filepath.Join(dir, "missing"): "no such file", dir: "not a file", pipe: "not a file", "/dev/zero": "not a file", large: "more than",
+	} {
+		if _, err := readUpstreams(path, path); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: got %v, want %q", path, err, want)
+		}
+		s := start(t, Config{ResolvConf: path})
+		if got := ask(t, s, "udp", question("x.example", mdns.TypeA)); got.Rcode != mdns.RcodeServerFailure {
+			t.Errorf("%s: got %v", path, got)
+		}
+	}
 }
