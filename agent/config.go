@@ -166,6 +166,22 @@ func (c *Config) settings() []setting {
 	}, c.dnsSettings()...)
 }
 
+// Option is one setting as documents show it.
+type Option struct {
+	Flag, Env, Default, Meaning string // the first two may be empty
+}
+
+// Options lists all settings in the order in which they are declared, with the values of c as defaults.
+func (c *Config) Options() []Option {
+	var out []Option
+	for _, s := range c.settings() {
+		one := pflag.NewFlagSet("", pflag.ContinueOnError)
+		s.add(one, "x", "", "")
+		out = append(out, Option{s.flag, s.env, one.Lookup("x").DefValue, s.help})
+	}
+	return out
+}
+
 // Bind adds the flags of c to flags.
 func (c *Config) Bind(flags *pflag.FlagSet) {
 	for _, s := range c.settings() {

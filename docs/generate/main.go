@@ -1,6 +1,6 @@
 // Command generate writes docs/reference/<command>.md from the help texts of the built binaries,
-// docs/reference/kinds/<kind>.md from the schemas and validations of the kinds, and the table of settings in
-// docs/reference/transparent-proxy.md.
+// docs/reference/kinds/<kind>.md from the schemas and validations of the kinds, and the tables in
+// docs/reference/transparent-proxy.md and docs/reference/dns.md.
 package main
 
 import (
@@ -17,9 +17,11 @@ func main() {
 		fmt.Fprintln(os.Stderr, "generate:", err)
 		os.Exit(1)
 	}
-	if err := writeRedirection("."); err != nil {
-		fmt.Fprintln(os.Stderr, "generate:", err)
-		os.Exit(1)
+	for _, p := range blockPages {
+		if err := p.write("."); err != nil {
+			fmt.Fprintln(os.Stderr, "generate:", err)
+			os.Exit(1)
+		}
 	}
 	for _, name := range []string{"kuma-cp", "kuma-dp", "kumactl", "kuma-init"} {
 		if err := write(name); err != nil {
