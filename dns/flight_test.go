@@ -2,6 +2,7 @@ package dns
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"net/netip"
 	"slices"
@@ -145,6 +146,34 @@ func TestServeStale(t *testing.T) {
 	}
 }
 
+// Clients who have been given an old answer leave no more questions behind than may wait.
+func TestStaleAnswersLeaveFewQuestions(t *testing.T) {
+	const limit = 2
+	up := newFlaky(t)
+	cfg := patient(up.addr)
+	cfg.ServeStale, cfg.MaxInflight, cfg.CacheMaxTTL = time.Hour, limit, time.Nanosecond
+	s, err := New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.fwd.flights.patience = time.Millisecond
+	run(t, s)
+	for i := range 10 {
+		ask(t, s, "udp", question(fmt.Sprintf("n%d.example", i), mdns.TypeA))
+	}
+	up.set(silent)
+	for i := range 10 {
+		if got := ask(t, s, "udp", question(fmt.Sprintf("n%d.example", i), mdns.TypeA)); len(got.Answer) != 1 {
+			t.Errorf("got %v", got)
+		}
+		s.fwd.flights.mu.Lock()
+		if n := len(s.fwd.flights.under); n > limit {
+			t.Errorf("%d questions are under way", n)
+		}
+		s.fwd.flights.mu.Unlock()
+	}
+}
+
 // flaky is an upstream that can be made to fail.
 type flaky struct {
 	*fakeUpstream
@@ -196,6 +225,7 @@ func TestSearchDomains(t *testing.T) {
 			{"v4only.meshcorp.example", mdns.TypeA, upstream},              // not at a label
 			{"unknown.mesh.corp.example", mdns.TypeA, upstream},
 			{"corp.example", mdns.TypeA, upstream},
+			{`v4only.mesh\004corp.example`, mdns.TypeA, upstream}, // one label
 			{"svc.mesh.local.corp.example", mdns.TypeA, upstream}, // of no name
 		} {
 			want := tt.want

@@ -345,7 +345,7 @@ func TestOwnAddressIsNoUpstream(t *testing.T) {
 func TestLoopIsNoticed(t *testing.T) {
 	for _, network := range []string{"udp", "tcp"} {
 		t.Run(network, func(t *testing.T) {
-			s := start(t, Config{Listen: []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:0")}, HoldSuffixes: []string{}})
+			s := start(t, Config{Listen: []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:0")}, HoldSuffixes: []string{}, HedgeDelay: 10 * time.Second, AttemptTimeout: 10 * time.Second, QueryTimeout: 10 * time.Second})
 			s.fwd.own = nil // as redirection hides it
 			s.fwd.use(t.Context(), resolvConf{servers: s.Addrs(), useTCP: network == "tcp"})
 			begin := time.Now()
@@ -430,7 +430,7 @@ func TestTooManyQueriesInFlight(t *testing.T) {
 func TestStopWithQueriesUnderWay(t *testing.T) {
 	arrived := make(chan struct{}, 10)
 	up := fake(t, func(string, *mdns.Msg, func([]byte)) { arrived <- struct{}{} })
-	s, err := New(Config{Listen: []netip.AddrPort{loopback0}, Upstreams: []netip.AddrPort{up.addr}, QueryTimeout: time.Hour, AttemptTimeout: time.Hour})
+	s, err := New(Config{Listen: []netip.AddrPort{loopback0}, Upstreams: []netip.AddrPort{up.addr}, QueryTimeout: time.Hour, AttemptTimeout: time.Hour, HedgeDelay: time.Hour})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -2,15 +2,6 @@ package dns
 
 import "encoding/binary"
 
-// searchPrefix returns how long the part of a folded name is that stands before a search domain, 0 when it has none.
-func searchPrefix(name []byte, domain string) int {
-	n := len(name) - len(domain)
-	if n <= 0 || string(name[n:]) != domain || !atLabel(name, n) {
-		return 0
-	}
-	return n
-}
-
 // searched returns where in a name of the mesh with a search domain behind it that domain begins, otherwise 0.
 func (s *Server) searched(name []byte) int {
 	if !s.cfg.SearchDomains {
@@ -22,7 +13,8 @@ func (s *Server) searched(name []byte) int {
 	}
 	var buf [maxName]byte
 	for _, domain := range list.conf.search {
-		if n := searchPrefix(name, domain); n > 0 {
+		// Where a label is cut in two, what is left is no name and so not in the table.
+		if n := len(name) - len(domain); n > 0 && string(name[n:]) == domain {
 			copy(buf[:n], name)
 			buf[n] = 0
 			if t.find(buf[:n+1]) != nil {

@@ -70,6 +70,13 @@ func TestTrace(t *testing.T) {
 	if after := s.Status().Cache; after != before {
 		t.Errorf("the cache was %+v and is %+v", before, after)
 	}
+	for i := range s.fwd.cache.shards {
+		for _, k := range s.fwd.cache.shards[i].entries {
+			if k.used {
+				t.Errorf("a trace counts as a question for %q", k.key)
+			}
+		}
+	}
 	if got := s.Trace(t.Context(), "a..b", mdns.TypeA); got.Error == "" || got.Code != "" {
 		t.Errorf("no name: got %+v", got)
 	}
