@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"runtime"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -67,6 +68,12 @@ type Config struct {
 
 	// QueryLog writes queries to Log, at level Info, in the form of CoreDNS's log. Default: none.
 	QueryLog QueryLog
+	// Workers is how many sockets each address has over UDP, each with a goroutine of its own; the kernel spreads clients
+	// among them. They are the server's alone: a second server on the same address is told that it is in use, so one agent
+	// cannot take over from another without a gap. More of them make each query a little dearer, as batches get smaller.
+	// Default: one for every two processors, at most 4. Elsewhere than on Linux there is one.
+	Workers int
+
 	// Log takes changes an operator cares about. Default: none.
 	Log *slog.Logger
 	// Metrics is where the metrics are registered. Default: nowhere.
@@ -87,6 +94,7 @@ func (c *Config) setDefaults() {
 	or(&c.IdleTimeout, 10*time.Second)
 	or(&c.MaxInflight, 512)
 	or(&c.MaxConns, 256)
+	or(&c.Workers, max(1, min(runtime.GOMAXPROCS(0)/2, 4)))
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
@@ -124,6 +132,7 @@ func (c *Config) validate() error {
 		{"ServeStale", c.ServeStale},
 		{"MaxInflight", time.Duration(c.MaxInflight)},
 		{"MaxConns", time.Duration(c.MaxConns)},
+		{"Workers", time.Duration(c.Workers)},
 	} {
 		if d.value < 0 {
 			errs = append(errs, fmt.Errorf("%s: must not be negative", d.name))

@@ -3,6 +3,7 @@ package dns
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/netip"
 	"syscall"
@@ -13,9 +14,10 @@ const portTries = 16
 
 // socket is one address that is served.
 type socket struct {
-	udp *net.UDPConn
-	tcp *net.TCPListener
-	any bool // bound to all addresses: answers must say which one they come from
+	udp  *net.UDPConn
+	more []*net.UDPConn // share the port of udp
+	tcp  *net.TCPListener
+	any  bool // bound to all addresses: answers must say which one they come from
 }
 
 // Listen binds all addresses, each over UDP and TCP. When one cannot be bound none is. Calling it again does nothing.
@@ -39,10 +41,19 @@ func (s *Server) Listen() error {
 			s.socks = nil
 			return fmt.Errorf("listen for dns queries: %w", err)
 		}
+		if so.more, err = share(so, s.cfg.Workers-1); err != nil {
+			s.cfg.Log.Warn("resolver cannot use as many processors as it should", slog.String("address", a.String()), slog.Any("error", err))
+		}
 		s.socks = append(s.socks, so)
+		for _, conn := range so.readers() {
+			s.drops.watch(conn)
+		}
 	}
 	return nil
 }
+
+// readers returns the sockets that queries arrive at over UDP.
+func (so *socket) readers() []*net.UDPConn { return append([]*net.UDPConn{so.udp}, so.more...) }
 
 // Addrs returns the addresses that are served, with the ports that were taken. It is empty before Listen.
 func (s *Server) Addrs() []netip.AddrPort {
@@ -55,9 +66,10 @@ func (s *Server) Addrs() []netip.AddrPort {
 
 func (s *Server) closeSockets() {
 	for _, so := range s.socks {
-		// Nothing is written late through these sockets, so closing them cannot lose anything.
-		_ = so.udp.Close()
-		_ = so.tcp.Close()
+		for _, conn := range so.readers() {
+			s.drops.close(conn)
+		}
+		_ = so.tcp.Close() // nothing is written late through it
 	}
 }
 

@@ -1,7 +1,9 @@
 package dns
 
 import (
+	"errors"
 	"net/netip"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 )
@@ -118,6 +120,30 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 		m.rcodes[i] = rcodes.WithLabelValues(rcode)
 	}
 	return m, err
+}
+
+// registerState registers what is read from the server when somebody looks.
+func (s *Server) registerState(reg prometheus.Registerer) error {
+	if reg == nil {
+		return nil
+	}
+	age := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Namespace: "kuma_dp", Subsystem: "dns", Name: "table_age_seconds",
+		Help: "Time since the table of the mesh came, or since start while there is none.",
+	}, func() float64 {
+		if changed := s.tableChanged.Load(); changed != nil {
+			return time.Since(*changed).Seconds()
+		}
+		return time.Since(s.created).Seconds()
+	})
+	loads := prometheus.NewCounterFunc(prometheus.CounterOpts{
+		Namespace: "kuma_dp", Subsystem: "dns", Name: "table_loads_total", Help: "Tables of the mesh that came into use.",
+	}, func() float64 { return float64(s.tableLoads.Load()) })
+	lost := prometheus.NewCounterFunc(prometheus.CounterOpts{
+		Namespace: "kuma_dp", Subsystem: "dns", Name: "socket_drops_total",
+		Help: "Queries over UDP that the kernel dropped because the queue of a socket was full.",
+	}, s.drops.total)
+	return errors.Join(reg.Register(age), reg.Register(loads), reg.Register(lost))
 }
 
 // count records an answer. It allocates nothing.

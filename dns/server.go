@@ -19,6 +19,7 @@ type Server struct {
 	log         *queryLog // nil: none
 	m           *metrics
 	socks       []socket
+	drops       drops
 	inflight    chan struct{} // one token for each query that waits for upstreams
 	ready       chan struct{}
 	tableLoaded chan struct{}
@@ -58,6 +59,9 @@ func New(cfg Config) (*Server, error) {
 	}
 	s.fwd.init(&cfg, m)
 	s.log = newQueryLog(&cfg, m)
+	if err := s.registerState(cfg.Metrics); err != nil {
+		return nil, fmt.Errorf("register metrics of resolver: %w", err)
+	}
 	return s, nil
 }
 
@@ -118,11 +122,13 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 	s.startForwarding(ctx, &loops)
 	for _, so := range s.socks {
-		loops.Go(func() {
-			if err := s.serveUDP(ctx, so.udp, so.any); err != nil {
-				cancel(err)
-			}
-		})
+		for _, conn := range so.readers() {
+			loops.Go(func() {
+				if err := s.serveUDP(ctx, conn, so.any); err != nil {
+					cancel(err)
+				}
+			})
+		}
 		loops.Go(func() {
 			if err := s.serveTCP(ctx, so.tcp); err != nil {
 				cancel(err)

@@ -8,7 +8,6 @@ import (
 	"net"
 	"net/netip"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -27,6 +26,7 @@ func TestConfigIsChecked(t *testing.T) {
 		{"upstream without port", Config{Upstreams: []netip.AddrPort{netip.MustParseAddrPort("192.0.2.1:0")}}, "Upstreams[0]"},
 		{"timeout", Config{QueryTimeout: -1}, "QueryTimeout"},
 		{"limit", Config{MaxInflight: -1}, "MaxInflight"},
+		{"workers", Config{Workers: -1}, "Workers"},
 		{"suffix", Config{HoldSuffixes: []string{"a..b"}}, "HoldSuffixes"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -66,9 +66,10 @@ func TestHowRunEnds(t *testing.T) {
 	}
 }
 
+// A second agent is told, also one of the same user that shares its port among sockets too.
 func TestPortInUse(t *testing.T) {
-	s := start(t, Config{})
-	other, err := New(Config{Listen: []netip.AddrPort{loopback0, s.Addrs()[0]}})
+	s := start(t, Config{Workers: 3})
+	other, err := New(Config{Listen: []netip.AddrPort{loopback0, s.Addrs()[0]}, Workers: 3})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -78,59 +79,6 @@ func TestPortInUse(t *testing.T) {
 	}
 	if n := len(other.Addrs()); n != 0 {
 		t.Errorf("%d addresses stay bound", n)
-	}
-}
-
-// No answer is lost or mixed from two tables while tables change.
-func TestTablesChangeUnderLoad(t *testing.T) {
-	s := startMesh(t, Config{Upstreams: []netip.AddrPort{dead(t)}})
-	table := func(n byte) *Table {
-		return NewTable([]Record{{"x.mesh", []netip.Addr{netip.AddrFrom4([4]byte{241, n, 0, 1}), netip.AddrFrom4([4]byte{241, n, 0, 2})}}}, DefaultTTL)
-	}
-	s.SetTable(table(0))
-	var wg sync.WaitGroup
-	answers := make(chan struct{}, 1)
-	for range 3 {
-		wg.Go(func() {
-			conn, err := net.Dial("udp", s.Addrs()[0].String())
-			if err != nil {
-				t.Error(err)
-				return
-			}
-			defer conn.Close()
-			c := &mdns.Conn{Conn: conn}
-			for i := range 1000 {
-				req := question("x.mesh", mdns.TypeA)
-				conn.SetDeadline(time.Now().Add(5 * time.Second))
-				if err := c.WriteMsg(req); err != nil {
-					t.Error(err)
-					return
-				}
-				resp, err := c.ReadMsg()
-				if err != nil || resp.Id != req.Id || len(resp.Answer) != 2 {
-					t.Errorf("query %d: got %v, %v", i, resp, err)
-					return
-				}
-				if a, b := resp.Answer[0].(*mdns.A).A, resp.Answer[1].(*mdns.A).A; a[1] != b[1] {
-					t.Errorf("query %d: answers %v and %v are from different tables", i, a, b)
-					return
-				}
-				select {
-				case answers <- struct{}{}:
-				default:
-				}
-			}
-		})
-	}
-	done := make(chan struct{})
-	go func() { wg.Wait(); close(done) }()
-	for n := byte(0); ; n++ {
-		select {
-		case <-answers: // a change per answer, without taking the processor from those who ask
-			s.SetTable(table(n))
-		case <-done:
-			return
-		}
 	}
 }
 
@@ -201,6 +149,7 @@ func TestMetrics(t *testing.T) {
 	ask(t, s, "udp", question("example.com", mdns.TypeTXT))
 	want := map[string]float64{
 		"kuma_dp_dns_entries_total": 5, "kuma_dp_dns_upstreams_up": 1,
+		"kuma_dp_dns_table_loads_total": 1, "kuma_dp_dns_socket_drops_total": 0,
 		"kuma_dp_dns_queries_total A local": 1, "kuma_dp_dns_queries_total AAAA local": 1, "kuma_dp_dns_queries_total other upstream": 1,
 		"kuma_dp_dns_response_codes_total noerror": 3, "kuma_dp_dns_response_codes_total servfail": 0,
 		"kuma_dp_dns_request_duration_seconds": 3, "kuma_dp_dns_upstream_request_duration_seconds": 1,
@@ -217,6 +166,14 @@ func TestMetrics(t *testing.T) {
 		if g, ok := got[name]; !ok || g != v {
 			t.Errorf("%s: got %v (%v), want %v", name, g, ok, v)
 		}
+	}
+	age := func() float64 { return gather(t, reg)["kuma_dp_dns_table_age_seconds"] }
+	before := age()
+	waitFor(t, func() bool { return age() > before })
+	before = age()
+	s.SetTable(s.Table())
+	if got := age() - before; got >= time.Since(s.created).Seconds()-before {
+		t.Errorf("the age of a new table went on from that of the old one: %v more", got)
 	}
 }
 

@@ -22,7 +22,7 @@ const (
 	// answersRoom is how many bytes of answers are gathered before they are sent.
 	answersRoom = 4 * maxUDP
 	// drainTime bounds answering what has arrived before the server stops.
-	drainTime = 250 * time.Millisecond
+	drainTime = time.Second
 )
 
 // reader is what one goroutine needs to answer the queries of one socket.
@@ -49,7 +49,7 @@ func (s *Server) serveUDP(ctx context.Context, conn *net.UDPConn, wildcard bool)
 	if err != nil {
 		return fmt.Errorf("read from %s: %w", conn.LocalAddr(), err)
 	}
-	defer func() { _ = conn.Close() }() // at once: the kernel then gives packets to the sockets that share the port
+	defer s.drops.close(conn) // at once: the kernel then gives packets to the sockets that share the port
 	defer context.AfterFunc(ctx, func() {
 		_ = conn.SetReadDeadline(time.Unix(1, 0)) // wakes the reader
 		_ = conn.SetWriteDeadline(time.Now().Add(drainTime))
