@@ -2,9 +2,13 @@ package dns
 
 import (
 	"bytes"
+	"encoding/binary"
+	"io"
+	"net"
 	"net/netip"
 	"strings"
 	"testing"
+	"time"
 
 	mdns "github.com/miekg/dns"
 )
@@ -79,6 +83,94 @@ func FuzzRespond(f *testing.F) {
 			checkAnswer(t, msg, out, &q, tcp)
 		}
 	})
+}
+
+// The whole server over UDP: each packet gets its answer, or none, and the server goes on.
+func FuzzAnswerOverUDP(f *testing.F) {
+	for _, s := range seeds() {
+		f.Add(s)
+	}
+	s := startMesh(f, Config{})
+	conn, err := net.Dial("udp", s.Addrs()[0].String())
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Cleanup(func() { conn.Close() })
+	after := question("v4only.mesh", mdns.TypeA)
+	after.Id = 0xfffe
+	afterwards := wire(after)
+	f.Fuzz(func(t *testing.T, msg []byte) {
+		msg = msg[:min(len(msg), 60_000)] // what a packet holds
+		seen := msg[:min(len(msg), queryRoom)]
+		var q query
+		_, answerable := q.parse(seen)
+		for _, m := range [][]byte{msg, afterwards} {
+			if _, err := conn.Write(m); err != nil {
+				t.Fatal(err)
+			}
+		}
+		want := 1
+		if answerable {
+			want = 2
+		}
+		conn.SetReadDeadline(time.Now().Add(20 * time.Second))
+		buf, done := make([]byte, 65535), false
+		for range want {
+			n, err := conn.Read(buf)
+			if err != nil {
+				t.Fatalf("answer to %x: %v", msg, err)
+			}
+			if !done && n > headerLen && bytes.HasPrefix(buf[:n], afterwards[:2]) && buf[7] == 1 && bytes.Equal(buf[headerLen:len(afterwards)], afterwards[headerLen:]) {
+				done = true
+				continue
+			}
+			checkAnswer(t, seen, buf[:n], &q, false)
+		}
+		if !done {
+			t.Fatalf("no answer after %x", msg)
+		}
+	})
+}
+
+// However a stream is cut into segments, the same queries come out of it, and nothing is kept of those that are done.
+func FuzzInbox(f *testing.F) {
+	f.Add([]byte("\x00\x01a\x00\x00\x00\x02bc\x00"), uint8(1))
+	f.Add(append([]byte{8, 0}, make([]byte, 3000)...), uint8(200))
+	f.Fuzz(func(t *testing.T, stream []byte, segment uint8) {
+		var in inbox
+		r := &segments{stream, int(segment) + 1}
+		rest := stream
+		for in.fill(r) {
+			for msg, ok := in.next(); ok; msg, ok = in.next() {
+				n := int(binary.BigEndian.Uint16(rest))
+				if !bytes.Equal(msg, rest[2:2+n]) {
+					t.Fatalf("got %x, want %x", msg, rest[2:2+n])
+				}
+				rest = rest[2+n:]
+			}
+		}
+		if len(rest) == 0 && cap(in.buf) != streamRoom {
+			t.Fatalf("%d bytes are kept", cap(in.buf))
+		}
+		if len(rest) >= 2 && len(rest) >= 2+int(binary.BigEndian.Uint16(rest)) {
+			t.Fatalf("a whole query was not taken: %x", rest)
+		}
+	})
+}
+
+// segments reads like a connection whose peer sends so many bytes at a time.
+type segments struct {
+	rest []byte
+	size int
+}
+
+func (s *segments) Read(p []byte) (int, error) {
+	if len(s.rest) == 0 {
+		return 0, io.EOF
+	}
+	n := copy(p, s.rest[:min(s.size, len(s.rest))])
+	s.rest = s.rest[n:]
+	return n, nil
 }
 
 // checkForwarded compares our reading of a query with another library's.
