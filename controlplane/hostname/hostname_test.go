@@ -191,14 +191,14 @@ func TestCrowd(t *testing.T) {
 	}
 }
 
-// BenchmarkWork is one service more among a thousand.
+// BenchmarkWork is one service more among ten thousand.
 func BenchmarkWork(b *testing.B) {
 	p := newTestPlan(b, DefaultCIDR)
 	for _, g := range Defaults() {
 		p.setGenerator(g)
 	}
 	services := map[string]*resource.Resource{}
-	for i := range 1000 {
+	for i := range 10_000 {
 		r := service(fmt.Sprint("s", i), i)
 		services[r.Name] = r
 		p.setService(r)
@@ -208,7 +208,7 @@ func BenchmarkWork(b *testing.B) {
 	}
 	b.ReportAllocs()
 	for b.Loop() {
-		p.setService(service("extra", 5000))
+		p.setService(service("extra", 50_000))
 		if n := len(p.work()); n != 1 {
 			b.Fatalf("%d services are to be written, want 1", n)
 		}

@@ -22,11 +22,20 @@ type plan struct {
 	pool *pool
 	// generators are in order of precedence.
 	generators []*generator
-	meshes     map[string]map[string]*entry
-	// dirty are the meshes whose hostnames must be worked out again.
-	dirty map[string]bool
+	meshes     map[string]*meshPlan
+	// dirty are the services of which must be worked out again what they should have.
+	dirty map[resource.Key]*entry
 	// starved are services that got no address; they ask again with the next change.
 	starved map[resource.Key]bool
+}
+
+// meshPlan is what the plan knows of one mesh.
+type meshPlan struct {
+	entries map[string]*entry
+	// claims are by names without case, which DNS does not tell apart.
+	claims map[string]*claims
+	// contested are those whose winner must be found again.
+	contested map[string]bool
 }
 
 type generator struct {
@@ -41,7 +50,7 @@ type entry struct {
 	*resource.Resource
 	vips []resource.VIP
 	// results by generator, in the order of plan.generators; nil where the generator does not match. They hold until the
-	// labels of the service or the generators change.
+	// labels of the service or the generators change, and as long the service claims their names.
 	results []*result
 	want    want
 }
@@ -53,7 +62,7 @@ type result struct {
 
 // newPlan makes a plan of nothing. Zone is the `.Zone` of services that say nothing about theirs.
 func newPlan(of *serviceKind, zone string, pool *pool) *plan {
-	return &plan{of: of, zone: zone, pool: pool, meshes: map[string]map[string]*entry{}, dirty: map[string]bool{}, starved: map[resource.Key]bool{}}
+	return &plan{of: of, zone: zone, pool: pool, meshes: map[string]*meshPlan{}, dirty: map[resource.Key]*entry{}, starved: map[resource.Key]bool{}}
 }
 
 // setGenerator adds or replaces a HostnameGenerator; one for another kind is as none.
@@ -88,10 +97,12 @@ func (p *plan) drop(name string) (had bool) {
 
 // forget makes all hostnames to be evaluated again.
 func (p *plan) forget() {
-	for mesh, entries := range p.meshes {
-		p.dirty[mesh] = true
-		for _, e := range entries {
+	for _, m := range p.meshes {
+		clear(m.claims)
+		clear(m.contested)
+		for _, e := range m.entries {
 			e.results = nil
+			p.dirty[e.Key] = e
 		}
 	}
 }
@@ -119,37 +130,45 @@ func (p *plan) load(services []*resource.Resource) {
 	slices.SortStableFunc(services, older)
 	// All that is stored is reserved before anything is handed out.
 	for _, r := range services {
-		e := p.entry(r)
-		e.vips = p.reserve(r)
+		p.entry(r).vips = p.reserve(r)
 	}
 	for _, r := range services {
 		p.setService(r)
 	}
 }
 
+func (p *plan) find(key resource.Key) *entry {
+	if m := p.meshes[key.Mesh]; m != nil {
+		return m.entries[key.Name]
+	}
+	return nil
+}
+
+// entry returns that of a service, new or with its results forgotten, to be filled with what is known now.
 func (p *plan) entry(r *resource.Resource) *entry {
 	m := p.meshes[r.Mesh]
 	if m == nil {
-		m = map[string]*entry{}
+		m = &meshPlan{entries: map[string]*entry{}, claims: map[string]*claims{}, contested: map[string]bool{}}
 		p.meshes[r.Mesh] = m
 	}
-	e := m[r.Name]
+	e := m.entries[r.Name]
 	if e == nil {
-		e = &entry{Resource: r}
-		m[r.Name] = e
+		e = &entry{}
+		m.entries[r.Name] = e
 	}
-	p.dirty[r.Mesh] = true
+	m.withdraw(e)
+	e.Resource, e.results = r, nil
+	p.dirty[r.Key] = e
 	return e
 }
 
 // setService adds or replaces a service.
 func (p *plan) setService(r *resource.Resource) {
-	if e := p.meshes[r.Mesh][r.Name]; e != nil && e.results != nil && e.CreationTime.Equal(r.CreationTime) && maps.Equal(e.Labels, r.Labels) && e.want.in(r) {
+	if e := p.find(r.Key); e != nil && e.results != nil && e.CreationTime.Equal(r.CreationTime) && maps.Equal(e.Labels, r.Labels) && e.want.in(r) {
 		e.Resource = r // it says what it should: most often our own write, or one that counted proxies
 		return
 	}
 	e := p.entry(r)
-	e.Resource, e.results = r, nil
 	if stored := p.reserve(r); len(stored) > 0 {
 		p.release(r.Key, e.vips, stored)
 		e.vips = stored
@@ -193,90 +212,86 @@ func (p *plan) allocate(e *entry) {
 	e.vips = []resource.VIP{{IP: addr.String()}}
 }
 
-// removeService forgets a service and releases its addresses.
+// removeService forgets a service and releases its addresses and hostnames.
 func (p *plan) removeService(key resource.Key) {
-	e := p.meshes[key.Mesh][key.Name]
+	e := p.find(key)
 	if e == nil {
 		return
 	}
-	delete(p.meshes[key.Mesh], key.Name)
+	m := p.meshes[key.Mesh]
+	m.withdraw(e)
+	delete(m.entries, key.Name)
 	delete(p.starved, key)
-	p.dirty[key.Mesh] = true // a hostname may be free for another service
+	delete(p.dirty, key)
 	p.release(key, e.vips, nil)
-	if len(p.meshes[key.Mesh]) == 0 {
+	if len(m.entries) == 0 {
 		delete(p.meshes, key.Mesh)
 	}
 }
 
-// work returns what the services of all meshes in which something changed should have, for those whose stored status
-// says something else.
+// work returns what services should have whose stored status says something else, as far as something changed for them.
 func (p *plan) work() map[resource.Key]want {
 	for _, k := range slices.SortedFunc(maps.Keys(p.starved), compare) {
-		p.allocate(p.meshes[k.Mesh][k.Name])
-		p.dirty[k.Mesh] = true
+		e := p.find(k)
+		p.allocate(e)
+		p.dirty[k] = e
+	}
+	for _, e := range p.dirty {
+		if e.results == nil {
+			p.evaluate(e)
+			p.meshes[e.Mesh].claim(e)
+		}
+	}
+	for _, m := range p.meshes {
+		for _, e := range m.settle() {
+			p.dirty[e.Key] = e
+		}
 	}
 	out := map[resource.Key]want{}
-	for mesh := range p.dirty {
-		entries := slices.SortedFunc(maps.Values(p.meshes[mesh]), func(a, b *entry) int { return older(a.Resource, b.Resource) })
-		p.assign(entries)
-		for _, e := range entries {
-			e.want.VIPs = e.vips
-			if !e.want.in(e.Resource) {
-				out[e.Key] = e.want
-			}
+	for k, e := range p.dirty {
+		if e.want = p.wanted(e); !e.want.in(e.Resource) {
+			out[k] = e.want
 		}
 	}
 	clear(p.dirty)
 	return out
 }
 
-// assign gives hostnames to the services of one mesh, in order of age, generator by generator (contract dns.md §1.5).
-func (p *plan) assign(entries []*entry) {
-	for _, e := range entries {
-		e.want = want{of: p.of, created: e.CreationTime}
-		p.evaluate(e)
-	}
-	taken := map[string]*entry{} // by names without case, which DNS does not tell apart
+// wanted says what a service should have, the lists in the order of the names of generators (contract dns.md §1.6).
+func (p *plan) wanted(e *entry) want {
+	w := want{of: p.of, created: e.CreationTime}
+	w.VIPs = e.vips
 	for i, g := range p.generators {
-		for _, e := range entries {
-			r := e.results[i]
-			if r == nil {
-				continue
-			}
-			ref := resource.GeneratorRef{CoreName: g.Name}
-			condition := resource.Condition{Type: "Generated", Status: "True", Reason: "Generated"}
-			name := strings.ToLower(r.host)
-			switch winner := taken[name]; {
-			case r.err != nil:
-				condition.Status, condition.Reason, condition.Message = "False", "TemplateError", r.err.Error()
-			case winner != nil && winner != e:
-				condition.Status, condition.Reason = "False", "Collision"
-				condition.Message = fmt.Sprintf("Hostname collision with %s: %s", winner.Kind, winner.Name)
-			default:
-				taken[name] = e
-				e.want.Addresses = append(e.want.Addresses, resource.ServiceAddress{
-					Hostname: r.host, Origin: resource.OriginGenerator, HostnameGeneratorRef: &ref,
-				})
-			}
-			e.want.Generators = append(e.want.Generators, resource.GeneratorStatus{
-				HostnameGeneratorRef: ref, Conditions: []resource.Condition{condition},
+		r := e.results[i]
+		if r == nil {
+			continue
+		}
+		ref := resource.GeneratorRef{CoreName: g.Name}
+		condition := resource.Condition{Type: "Generated", Status: "True", Reason: "Generated"}
+		if r.err != nil {
+			condition.Status, condition.Reason, condition.Message = "False", "TemplateError", r.err.Error()
+		} else if winner := p.meshes[e.Mesh].claims[r.name()].winner; winner != e {
+			condition.Status, condition.Reason = "False", "Collision"
+			condition.Message = fmt.Sprintf("Hostname collision with %s: %s", winner.Kind, winner.Name)
+		} else {
+			w.Addresses = append(w.Addresses, resource.ServiceAddress{
+				Hostname: r.host, Origin: resource.OriginGenerator, HostnameGeneratorRef: &ref,
 			})
 		}
-	}
-	for _, e := range entries {
-		slices.SortFunc(e.want.Addresses, func(a, b resource.ServiceAddress) int {
-			return strings.Compare(a.HostnameGeneratorRef.CoreName, b.HostnameGeneratorRef.CoreName)
-		})
-		slices.SortFunc(e.want.Generators, func(a, b resource.GeneratorStatus) int {
-			return strings.Compare(a.HostnameGeneratorRef.CoreName, b.HostnameGeneratorRef.CoreName)
+		w.Generators = append(w.Generators, resource.GeneratorStatus{
+			HostnameGeneratorRef: ref, Conditions: []resource.Condition{condition},
 		})
 	}
+	slices.SortFunc(w.Addresses, func(a, b resource.ServiceAddress) int {
+		return strings.Compare(a.HostnameGeneratorRef.CoreName, b.HostnameGeneratorRef.CoreName)
+	})
+	slices.SortFunc(w.Generators, func(a, b resource.GeneratorStatus) int {
+		return strings.Compare(a.HostnameGeneratorRef.CoreName, b.HostnameGeneratorRef.CoreName)
+	})
+	return w
 }
 
 func (p *plan) evaluate(e *entry) {
-	if e.results != nil {
-		return
-	}
 	e.results = make([]*result, len(p.generators))
 	for i, g := range p.generators {
 		sel := p.of.selector(&g.spec.Selector)

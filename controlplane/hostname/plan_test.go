@@ -150,7 +150,7 @@ func TestHostnames(t *testing.T) {
 func TestVIPs(t *testing.T) {
 	p := newTestPlan(t, "241.0.0.0/30")
 	vip := func(name string) string {
-		e := p.meshes["m"][name]
+		e := p.find(service(name, 0).Key)
 		if e == nil || len(e.vips) == 0 {
 			return ""
 		}
@@ -259,9 +259,12 @@ func TestPlanSteps(t *testing.T) {
 			case 2:
 				template := rapid.SampledFrom([]string{"same.x", "{{ .DisplayName }}.x", "{{ .Nope }}", "{{"}).Draw(rt, "template")
 				generators[name] = gen(name, rapid.IntRange(1, 3).Draw(rt, "age"), template)
+				if rapid.Bool().Draw(rt, "narrow") {
+					generators[name].Spec.(*resource.HostnameGenerator).Selector.MeshService.MatchLabels[resource.LabelDisplayName] = "x"
+				}
 				p.setGenerator(generators[name])
 			default:
-				r := service(name, 1, resource.LabelDisplayName, rapid.SampledFrom([]string{"x", "y"}).Draw(rt, "display"))
+				r := service(name, rapid.IntRange(1, 2).Draw(rt, "born"), resource.LabelDisplayName, rapid.SampledFrom([]string{"x", "y", "X"}).Draw(rt, "display"))
 				if ip := rapid.SampledFrom([]string{"", "241.0.0.1", "241.0.0.2", "10.0.0.1"}).Draw(rt, "vip"); ip != "" {
 					withVIP(r, ip)
 				}
