@@ -2,6 +2,7 @@ package dns
 
 import (
 	"context"
+	"encoding/binary"
 	"net"
 	"net/netip"
 	"strings"
@@ -161,6 +162,45 @@ func TestBatchAllocatesNothing(t *testing.T) {
 		if got != 101*40 {
 			t.Errorf("wildcard %v: %d answers, want %d", wildcard, got, 101*40)
 		}
+	}
+}
+
+// From these ports no client asks, but servers answer: two resolvers could keep each other busy.
+func TestPortsThatAreNotAnswered(t *testing.T) {
+	server, client := udpPair(t)
+	s, err := New(Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.SetTable(NewTable(records(), DefaultTTL))
+	r, err := newReader(server, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for id := range uint16(3) {
+		req := question("v4only.mesh", mdns.TypeA)
+		req.Id = id
+		if _, err := client.Write(wire(req)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	n, err := r.receive()
+	if err != nil || n != 3 {
+		t.Fatalf("received %d, %v", n, err)
+	}
+	r.names[0].Port, r.names[1].Port = 0, binary.NativeEndian.Uint16([]byte{0, portDNS})
+	if _, src := r.packet(1); src.Port() != portDNS {
+		t.Fatalf("port is %d", src.Port())
+	}
+	var sent int
+	r.sendmmsg = func(fd uintptr, msgs []mmsghdr) (int, syscall.Errno) {
+		sent += len(msgs)
+		return sendmmsg(fd, msgs)
+	}
+	s.answerBatch(t.Context(), r, n)
+	buf := make([]byte, 512)
+	if n, err := client.Read(buf); err != nil || n < headerLen || buf[1] != 2 || sent != 1 {
+		t.Errorf("%d answers, the first %x, %v, want one, to the third query", sent, buf[:n], err)
 	}
 }
 

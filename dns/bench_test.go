@@ -1,7 +1,9 @@
 package dns
 
 import (
+	"bytes"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"testing"
@@ -95,6 +97,48 @@ func BenchmarkQuickCached(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		s.quick(out, msg, &q, false)
+	}
+}
+
+// BenchmarkThroughput is what a query costs when many are under way, client included.
+func BenchmarkThroughput(b *testing.B) {
+	const window = 64
+	for _, network := range []string{"udp", "tcp"} {
+		b.Run(network, func(b *testing.B) {
+			s := start(b, Config{Workers: 1})
+			_, table := benchTable(10_000)
+			s.SetTable(table)
+			conn, err := net.Dial(network, s.Addrs()[0].String())
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer conn.Close()
+			conn.SetDeadline(time.Now().Add(time.Minute))
+			msg := wire(question("service-500.demo.svc.mesh.local", mdns.TypeA))
+			answer := len(msg) + recordLen + 4
+			writes, buf := window, make([]byte, answer)
+			if network == "tcp" {
+				msg = bytes.Repeat(append([]byte{0, byte(len(msg))}, msg...), window)
+				writes, buf = 1, make([]byte, window*(2+answer))
+			}
+			b.ReportAllocs()
+			n := 0
+			for b.Loop() {
+				if n++; n%window != 0 {
+					continue // one round asks for so many
+				}
+				for range writes {
+					if _, err := conn.Write(msg); err != nil {
+						b.Fatal(err)
+					}
+				}
+				for range writes {
+					if _, err := io.ReadFull(conn, buf); err != nil {
+						b.Fatal(err)
+					}
+				}
+			}
+		})
 	}
 }
 

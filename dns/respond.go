@@ -37,24 +37,23 @@ func (r *responder) respond(out, msg []byte, q *query, tcp bool) ([]byte, verdic
 		return appendEmpty(out, msg, q, rcodeRefused, edeNone), answered
 	}
 	t := r.table.Load()
-	if t == nil {
-		if r.held(q.name()) {
-			return appendEmpty(out, msg, q, rcodeServFail, edeNotReady), answered
+	if t != nil {
+		if e := t.find(q.name()); e != nil {
+			return appendAddrs(out, msg, q, t, e, q.limit(tcp)), answered
 		}
+	}
+	addr, reverse := reverseAddr(q.name())
+	switch {
+	case t == nil && (r.held(q.name()) || (reverse && reserved(addr))):
+		return appendEmpty(out, msg, q, rcodeServFail, edeNotReady), answered
+	case t == nil || !reverse:
 		return r.other(out, msg, q)
 	}
-	if e := t.find(q.name()); e != nil {
-		return appendAddrs(out, msg, q, t, e, q.limit(tcp)), answered
+	if name := t.ownerOf(addr); name != nil {
+		return appendPTR(out, msg, q, name, t.ttl, q.limit(tcp)), answered
 	}
-	if q.qtype == typePTR {
-		if addr, ok := reverseAddr(q.name()); ok {
-			if name := t.ownerOf(addr); name != nil {
-				return appendPTR(out, msg, q, name, t.ttl, q.limit(tcp)), answered
-			}
-			if reserved(addr) {
-				return appendUnknown(out, msg, q, t.ttl), answered
-			}
-		}
+	if reserved(addr) {
+		return appendUnknown(out, msg, q, t.ttl), answered
 	}
 	return r.other(out, msg, q)
 }
@@ -87,7 +86,7 @@ func atLabel(name []byte, at int) bool {
 }
 
 // reserved is the range that control planes take VIPs from by default. Nobody else can know a name in it, so asking an
-// upstream would only leak the question.
+// upstream would only leak the question, whatever its type.
 func reserved(a netip.Addr) bool {
 	a = a.Unmap()
 	return a.Is4() && a.As4()[0] >= 240
@@ -185,17 +184,20 @@ func appendFamily(out, addrs []byte, first, size int, typ uint16, ttl uint32, ro
 	return out, n, false
 }
 
-// appendPTR answers with the name of a VIP.
+// appendPTR answers with the name of a VIP, which is all there is at the name of its address.
 func appendPTR(out, msg []byte, q *query, name []byte, ttl uint32, limit int) []byte {
 	start := len(out)
 	out = appendStart(out, msg, q, rcodeOK, flagAA)
-	if len(out)-start+recordLen+len(name)+optLen > limit { // only a question of the longest kind and the longest name
+	switch {
+	case q.qtype != typePTR && q.qtype != typeANY:
+		out = appendSOA(out, start, headerLen, ttl)
+	case len(out)-start+recordLen+len(name)+optLen > limit: // only a question of the longest kind and the longest name
 		binary.BigEndian.PutUint16(out[start+2:], binary.BigEndian.Uint16(out[start+2:])|flagTC)
-		return appendOPT(out, start, q, rcodeOK, edeNone)
+	default:
+		out[start+7] = 1
+		out = appendRecord(out, headerLen, typePTR, ttl, len(name))
+		out = append(out, name...)
 	}
-	out[start+7] = 1
-	out = appendRecord(out, headerLen, typePTR, ttl, len(name))
-	out = append(out, name...)
 	return appendOPT(out, start, q, rcodeOK, edeNone)
 }
 

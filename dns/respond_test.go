@@ -46,6 +46,9 @@ func TestAnswersOfTheMesh(t *testing.T) {
 		{"ptr of a mapped vip", mapped, mdns.TypePTR, []string{"backend.svc.mesh.local."}, 0},
 		{"ptr of an ipv6 vip", reverse6, mdns.TypePTR, []string{"V6only.mesh."}, 0},
 		{"ptr in the range of vips", unknown, mdns.TypePTR, nil, mdns.RcodeNameError},
+		{"any of a vip", reverse4, mdns.TypeANY, []string{"backend.svc.mesh.local."}, 0},
+		{"txt of a vip", reverse4, mdns.TypeTXT, nil, 0},
+		{"txt in the range of vips", unknown, mdns.TypeTXT, nil, mdns.RcodeNameError},
 		{"transfer is refused", "example.com", mdns.TypeAXFR, nil, mdns.RcodeRefused},
 		{"other names need an upstream", "example.com", mdns.TypeA, nil, mdns.RcodeServerFailure},
 		{"child of a mesh name is not ours", "x.v4only.mesh", mdns.TypeA, nil, mdns.RcodeServerFailure},
@@ -112,7 +115,7 @@ func TestLetterCaseIsKept(t *testing.T) {
 			letters = append(letters, i)
 		}
 	}
-	for n := range 200 {
+	for n := range 1000 {
 		mixed := slices.Clone(name)
 		for bit, at := range letters {
 			if (n*2654435761)>>(bit%30)&1 == 1 {
@@ -250,6 +253,7 @@ func TestBeforeTheFirstTable(t *testing.T) {
 	up := fake(t, rcodeReply(mdns.RcodeNameError))
 	s := start(t, Config{Upstreams: []netip.AddrPort{up.addr}})
 	for name, want := range map[string]int{
+		"1.0.0.241.in-addr.arpa": mdns.RcodeServerFailure, "1.2.0.192.in-addr.arpa": mdns.RcodeNameError,
 		"x.mesh": mdns.RcodeServerFailure, "a.svc.MESH.local": mdns.RcodeServerFailure, "mesh": mdns.RcodeServerFailure,
 		"xmesh": mdns.RcodeNameError, "a.xmesh.local": mdns.RcodeNameError, "example.com": mdns.RcodeNameError,
 	} {
