@@ -245,7 +245,8 @@ type GeneralConfig struct {
 	WorkDir string `json:"workDir" envconfig:"kuma_general_work_dir"`
 }
 
-// IPAMConfig are the ranges of virtual addresses.
+// IPAMConfig are the ranges of virtual addresses. Where services have a list of them, it can be a range of IPv4 and one of
+// IPv6 with a comma between them.
 type IPAMConfig struct {
 	// AllocationInterval is taken from a 2.9 configuration and changes nothing: a service has its address and hostnames at
 	// once.
@@ -454,8 +455,19 @@ func (d *Duration) UnmarshalText(text []byte) error {
 	return err
 }
 
-// addressRange reads a range that validate has parsed before.
-func addressRange(cidr string) netip.Prefix {
-	p, _ := netip.ParsePrefix(cidr)
-	return p
+// addressRanges reads ranges that validate has parsed before, with commas between them.
+func addressRanges(list string) []netip.Prefix {
+	ranges, _ := parseRanges(list)
+	return ranges
+}
+
+func parseRanges(list string) (out []netip.Prefix, err error) {
+	for one := range strings.SplitSeq(list, ",") {
+		p, err := netip.ParsePrefix(strings.TrimSpace(one))
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, p)
+	}
+	return out, nil
 }

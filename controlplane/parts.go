@@ -91,9 +91,9 @@ func (c *ControlPlane) build(ctx context.Context, st store.Store) (*parts, error
 		EmptyReady: time.Duration(cfg.CoreResources.Status.MeshServiceInterval),
 	})
 	if p.names, err = hostname.New(hostname.Config{
-		Store: st, Zone: zone.Zone, CIDR: addressRange(cfg.IPAM.MeshService.CIDR), Log: c.log,
-		ExternalCIDR: addressRange(cfg.IPAM.MeshExternalService.CIDR), MultiZoneCIDR: addressRange(cfg.IPAM.MeshMultiZoneService.CIDR),
-		LegacyCIDR: addressRange(cfg.DNSServer.CIDR), LegacyPort: cfg.DNSServer.ServiceVIPPort, NoLegacy: !cfg.DNSServer.ServiceVIPEnabled,
+		Store: st, Zone: zone.Zone, CIDR: addressRanges(cfg.IPAM.MeshService.CIDR), Log: c.log,
+		ExternalCIDR: addressRanges(cfg.IPAM.MeshExternalService.CIDR), MultiZoneCIDR: addressRanges(cfg.IPAM.MeshMultiZoneService.CIDR),
+		LegacyCIDR: addressRanges(cfg.DNSServer.CIDR)[0], LegacyPort: cfg.DNSServer.ServiceVIPPort, NoLegacy: !cfg.DNSServer.ServiceVIPEnabled,
 	}); err != nil {
 		return nil, err
 	}

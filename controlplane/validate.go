@@ -87,14 +87,24 @@ func (c *Config) Validate() error {
 			f.add(d.path, "must be a positive duration")
 		}
 	}
-	for _, r := range []struct{ path, cidr string }{
-		{"dnsServer.CIDR", c.DNSServer.CIDR},
-		{"ipam.meshService.cidr", c.IPAM.MeshService.CIDR},
-		{"ipam.meshExternalService.cidr", c.IPAM.MeshExternalService.CIDR},
-		{"ipam.meshMultiZoneService.cidr", c.IPAM.MeshMultiZoneService.CIDR},
+	for _, r := range []struct {
+		path, cidr string
+		dual       bool
+	}{
+		{"dnsServer.CIDR", c.DNSServer.CIDR, false},
+		{"ipam.meshService.cidr", c.IPAM.MeshService.CIDR, true},
+		{"ipam.meshExternalService.cidr", c.IPAM.MeshExternalService.CIDR, false},
+		{"ipam.meshMultiZoneService.cidr", c.IPAM.MeshMultiZoneService.CIDR, true},
 	} {
-		if p, err := netip.ParsePrefix(r.cidr); err != nil || !p.Addr().Is4() {
-			f.add(r.path, fmt.Sprintf("%q is no range of IPv4 addresses, such as 241.0.0.0/8", r.cidr))
+		switch ranges, err := parseRanges(r.cidr); {
+		case err != nil && r.dual:
+			f.add(r.path, fmt.Sprintf("%q is no range of addresses, such as 241.0.0.0/8, or 241.0.0.0/8,fd00:241::/64 for an address of each family", r.cidr))
+		case err != nil:
+			f.add(r.path, fmt.Sprintf("%q is no range of addresses, such as 241.0.0.0/8", r.cidr))
+		case !r.dual && len(ranges) > 1:
+			f.add(r.path, fmt.Sprintf("%q are %d ranges, give one", r.cidr, len(ranges)))
+		case len(ranges) > 2 || len(ranges) == 2 && ranges[0].Addr().Is4() == ranges[1].Addr().Is4():
+			f.add(r.path, fmt.Sprintf("%q are %d ranges, give one, or one of IPv4 and one of IPv6", r.cidr, len(ranges)))
 		}
 	}
 	if p := c.DNSServer.ServiceVIPPort; p == 0 || p > 65535 {

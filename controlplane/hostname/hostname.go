@@ -36,9 +36,10 @@ type Config struct {
 	// Zone is the name of the local zone, `.Zone` of services without the label.
 	Zone string
 	// CIDR, ExternalCIDR and MultiZoneCIDR are where the VIPs of MeshService, MeshExternalService and MeshMultiZoneService
-	// come from; the defaults when they are zero values. They must not overlap: services would share addresses. Changing
-	// one does not re-address services.
-	CIDR, ExternalCIDR, MultiZoneCIDR netip.Prefix
+	// come from; the defaults when they are empty. With a range of IPv4 and one of IPv6, a service gets an address of each;
+	// not so MeshExternalService, in whose status is room for one. They must not overlap: services would share addresses.
+	// Changing one does not re-address services.
+	CIDR, ExternalCIDR, MultiZoneCIDR []netip.Prefix
 	// LegacyCIDR is where the addresses of kuma.io/service values come from, DefaultLegacyCIDR when it is the zero value; it
 	// may contain the other ranges but not begin in one. LegacyPort is their port, DefaultLegacyPort when it is 0.
 	LegacyCIDR netip.Prefix
@@ -62,27 +63,38 @@ type Assigner struct {
 
 // New fails when a range is not valid, or overlaps another.
 func New(cfg Config) (*Assigner, error) {
-	ranges := map[resource.Kind]netip.Prefix{
-		resource.KindMeshService:          cmp.Or(cfg.CIDR, netip.MustParsePrefix(DefaultCIDR)),
-		resource.KindMeshExternalService:  cmp.Or(cfg.ExternalCIDR, netip.MustParsePrefix(DefaultExternalCIDR)),
-		resource.KindMeshMultiZoneService: cmp.Or(cfg.MultiZoneCIDR, netip.MustParsePrefix(DefaultMultiZoneCIDR)),
-	}
 	a := &Assigner{
 		store: cfg.Store, starved: map[resource.Kind]int{},
 		log: cmp.Or(cfg.Log, slog.New(slog.DiscardHandler)).With("component", "hostname"),
 	}
-	for _, k := range kinds() {
-		pool, err := newPool(ranges[k.kind])
-		if err != nil {
-			return nil, fmt.Errorf("addresses of %s: %w", k.kind, err)
+	for _, k := range []struct {
+		*serviceKind
+		ranges []netip.Prefix
+		usual  string
+	}{ // in the order in which 2.9 looks at them (contract dns.md §1.5)
+		{external(), cfg.ExternalCIDR, DefaultExternalCIDR}, {meshService(), cfg.CIDR, DefaultCIDR}, {multiZone(), cfg.MultiZoneCIDR, DefaultMultiZoneCIDR},
+	} {
+		if len(k.ranges) == 0 {
+			k.ranges = []netip.Prefix{netip.MustParsePrefix(k.usual)}
 		}
-		for _, other := range a.plans {
-			if pool.prefix.Overlaps(other.pool.prefix) {
-				return nil, fmt.Errorf("addresses of %s: the range %s overlaps %s of %s: give each kind a range of its own",
-					k.kind, pool.prefix, other.pool.prefix, other.of.kind)
+		p := newPlan(k.serviceKind, cfg.Zone)
+		for _, r := range k.ranges {
+			pool, err := newPool(r)
+			if err != nil {
+				return nil, fmt.Errorf("addresses of %s: %w", k.kind, err)
 			}
+			if err := a.separate(k.kind, pool.prefix); err != nil {
+				return nil, err
+			}
+			p.pools = append(p.pools, pool)
 		}
-		a.plans = append(a.plans, newPlan(k, cfg.Zone, pool))
+		switch n := len(p.pools); {
+		case n > 1 && k.kind == resource.KindMeshExternalService:
+			return nil, fmt.Errorf("addresses of %s: there are %d ranges: give one, such a service has one address", k.kind, n)
+		case n > 2 || n == 2 && p.pools[0].prefix.Addr().Is4() == p.pools[1].prefix.Addr().Is4():
+			return nil, fmt.Errorf("addresses of %s: there are %d ranges: give one, or one of IPv4 and one of IPv6", k.kind, n)
+		}
+		a.plans = append(a.plans, p)
 	}
 	if !cfg.NoLegacy {
 		prefix := cmp.Or(cfg.LegacyCIDR, netip.MustParsePrefix(DefaultLegacyCIDR))
@@ -90,14 +102,29 @@ func New(cfg Config) (*Assigner, error) {
 			return nil, errors.New("addresses of kuma.io/service: the range is not valid")
 		}
 		for _, other := range a.plans {
-			if other.pool.prefix.Contains(prefix.Masked().Addr()) {
-				return nil, fmt.Errorf("addresses of kuma.io/service: the range %s begins in %s of %s: give it a range of its own",
-					prefix, other.pool.prefix, other.of.kind)
+			for _, pool := range other.pools {
+				if pool.prefix.Contains(prefix.Masked().Addr()) {
+					return nil, fmt.Errorf("addresses of kuma.io/service: the range %s begins in %s of %s: give it a range of its own",
+						prefix, pool.prefix, other.of.kind)
+				}
 			}
 		}
 		a.legacy = newLegacy(cfg.Store, cfg.Zone, prefix.Masked(), cmp.Or(cfg.LegacyPort, DefaultLegacyPort), a.log)
 	}
 	return a, nil
+}
+
+// separate fails when a range overlaps one that a plan has.
+func (a *Assigner) separate(kind resource.Kind, prefix netip.Prefix) error {
+	for _, other := range a.plans {
+		for _, pool := range other.pools {
+			if prefix.Overlaps(pool.prefix) {
+				return fmt.Errorf("addresses of %s: the range %s overlaps %s of %s: give each kind a range of its own",
+					kind, prefix, pool.prefix, other.of.kind)
+			}
+		}
+	}
+	return nil
 }
 
 // Run follows the store until ctx ends (nil) or the store is closed (store.ErrClosed). It may be called once, and only
@@ -212,7 +239,7 @@ func (a *Assigner) write(ctx context.Context, wants map[resource.Key]want) error
 		if n := len(p.starved); n != a.starved[p.of.kind] {
 			if a.starved[p.of.kind] = n; n > 0 {
 				a.log.Error("no address is free, services stay without one: enlarge the range of the control plane",
-					"kind", string(p.of.kind), "range", p.pool.prefix.String(), "services", n)
+					"kind", string(p.of.kind), "range", p.ranges(), "services", n)
 			}
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -16,7 +17,7 @@ import (
 // start runs an Assigner until stop.
 func start(t testing.TB, s store.Store, cidr string) (stop func()) {
 	t.Helper()
-	a, err := New(Config{Store: s, Zone: "zone-a", CIDR: netip.MustParsePrefix(cidr)})
+	a, err := New(Config{Store: s, Zone: "zone-a", CIDR: prefixes(cidr)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -112,19 +113,35 @@ func TestNew(t *testing.T) {
 		t.Fatal(err)
 	}
 	for i, want := range []string{DefaultExternalCIDR, DefaultCIDR, DefaultMultiZoneCIDR} {
-		if got := a.plans[i].pool.prefix.String(); got != want {
+		if got := a.plans[i].ranges(); got != want {
 			t.Errorf("%s: got range %s, want %s", a.plans[i].of.kind, got, want)
 		}
 	}
-	for _, cfg := range []Config{
-		{MultiZoneCIDR: netip.MustParsePrefix("241.1.0.0/16")},
-		{CIDR: netip.MustParsePrefix("240.0.0.0/4")},
-		{ExternalCIDR: netip.MustParsePrefix("10.0.0.0/8"), MultiZoneCIDR: netip.MustParsePrefix("10.0.0.0/8")},
+	for _, tt := range []struct {
+		name, want string
+		cfg        Config
+	}{
+		{"in another", "addresses of MeshMultiZoneService: the range 241.1.0.0/16 overlaps 241.0.0.0/8 of MeshService", Config{MultiZoneCIDR: prefixes("241.1.0.0/16")}},
+		{"around another", "addresses of MeshService: the range 240.0.0.0/4 overlaps 242.0.0.0/8 of MeshExternalService", Config{CIDR: prefixes("240.0.0.0/4")}},
+		{"the same", "overlaps 10.0.0.0/8 of MeshExternalService", Config{ExternalCIDR: prefixes("10.0.0.0/8"), MultiZoneCIDR: prefixes("10.0.0.0/8")}},
+		{"the same of IPv6", "overlaps fd00::/64 of MeshService", Config{CIDR: prefixes("241.0.0.0/8", "fd00::/64"), MultiZoneCIDR: prefixes("fd00::/64")}},
+		{"two of IPv4", "one of IPv4 and one of IPv6", Config{CIDR: prefixes("241.0.0.0/9", "241.128.0.0/9")}},
+		{"three", "one of IPv4 and one of IPv6", Config{CIDR: prefixes("241.0.0.0/8", "fd00::/64", "fd01::/64")}},
+		{"two for one address", "addresses of MeshExternalService: there are 2 ranges", Config{ExternalCIDR: prefixes("242.0.0.0/8", "fd00::/64")}},
+		{"none", "the range is not valid", Config{CIDR: make([]netip.Prefix, 1)}},
+		{"older names begin in it", "kuma.io/service: the range 241.0.0.0/16 begins in 241.0.0.0/8", Config{LegacyCIDR: netip.MustParsePrefix("241.0.0.0/16")}},
 	} {
-		if _, err := New(cfg); err == nil {
-			t.Errorf("%+v: no error for ranges that overlap", cfg)
+		if _, err := New(tt.cfg); err == nil || !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%s: got %v, want %s", tt.name, err, tt.want)
 		}
 	}
+}
+
+func prefixes(list ...string) (out []netip.Prefix) {
+	for _, s := range list {
+		out = append(out, netip.MustParsePrefix(s))
+	}
+	return out
 }
 
 func TestDefaults(t *testing.T) {

@@ -20,11 +20,6 @@ type published struct {
 	Generators []resource.GeneratorStatus
 }
 
-// kinds returns the kinds of services, in the order in which 2.9 looks at them (contract dns.md §1.5).
-func kinds() []*serviceKind {
-	return []*serviceKind{external(), meshService(), multiZone()}
-}
-
 func meshService() *serviceKind {
 	return &serviceKind{
 		kind:     resource.KindMeshService,

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
-	"net/netip"
 	"slices"
 	"strings"
 
@@ -19,7 +18,8 @@ import (
 type plan struct {
 	of   *serviceKind
 	zone string
-	pool *pool
+	// pools are where VIPs come from: one, or one of each family of addresses.
+	pools []*pool
 	// generators are in order of precedence.
 	generators []*generator
 	meshes     map[string]*meshPlan
@@ -61,8 +61,8 @@ type result struct {
 }
 
 // newPlan makes a plan of nothing. Zone is the `.Zone` of services that say nothing about theirs.
-func newPlan(of *serviceKind, zone string, pool *pool) *plan {
-	return &plan{of: of, zone: zone, pool: pool, meshes: map[string]*meshPlan{}, dirty: map[resource.Key]*entry{}, starved: map[resource.Key]bool{}}
+func newPlan(of *serviceKind, zone string, pools ...*pool) *plan {
+	return &plan{of: of, zone: zone, pools: pools, meshes: map[string]*meshPlan{}, dirty: map[resource.Key]*entry{}, starved: map[resource.Key]bool{}}
 }
 
 // setGenerator adds or replaces a HostnameGenerator; one for another kind is as none.
@@ -175,41 +175,6 @@ func (p *plan) setService(r *resource.Resource) {
 	}
 	// A status without addresses is one that was lost, by a PUT that replaced it: the service keeps what it had.
 	p.allocate(e)
-}
-
-// reserve returns the addresses of a stored status that the service may keep.
-func (p *plan) reserve(r *resource.Resource) []resource.VIP {
-	var out []resource.VIP
-	for _, vip := range p.of.read(r.Status).VIPs {
-		addr, err := netip.ParseAddr(vip.IP)
-		if err == nil && p.pool.reserve(addr, r.Key) {
-			out = append(out, vip)
-		}
-	}
-	return out
-}
-
-// release frees what a service had and does not keep.
-func (p *plan) release(key resource.Key, had, keeps []resource.VIP) {
-	for _, vip := range had {
-		if addr, err := netip.ParseAddr(vip.IP); err == nil && !slices.Contains(keeps, vip) {
-			p.pool.release(addr, key)
-		}
-	}
-}
-
-func (p *plan) allocate(e *entry) {
-	if len(e.vips) > 0 {
-		delete(p.starved, e.Key)
-		return
-	}
-	addr, err := p.pool.next(e.Key)
-	if err != nil {
-		p.starved[e.Key] = true
-		return
-	}
-	delete(p.starved, e.Key)
-	e.vips = []resource.VIP{{IP: addr.String()}}
 }
 
 // removeService forgets a service and releases its addresses and hostnames.

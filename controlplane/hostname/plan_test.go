@@ -14,13 +14,17 @@ import (
 	"github.com/kuma-dp/kuma-dp/resource"
 )
 
-func newTestPlan(t testing.TB, cidr string) *plan {
+func newTestPlan(t testing.TB, cidrs ...string) *plan {
 	t.Helper()
-	p, err := newPool(netip.MustParsePrefix(cidr))
-	if err != nil {
-		t.Fatal(err)
+	p := newPlan(meshService(), "zone-a")
+	for _, cidr := range cidrs {
+		one, err := newPool(netip.MustParsePrefix(cidr))
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.pools = append(p.pools, one)
 	}
-	return newPlan(meshService(), "zone-a", p)
+	return p
 }
 
 // text is a want in one line per fact.
@@ -198,6 +202,46 @@ func TestVIPs(t *testing.T) {
 	if got := vip("next"); got != "241.0.0.1" {
 		t.Errorf("next got %q, want what old had", got)
 	}
+}
+
+// TestDualRanges: a service has an address of each family, and keeps what it has when IPv6 is added or taken away.
+func TestDualRanges(t *testing.T) {
+	p := newTestPlan(t, "241.0.0.0/30", "fd00:241::/126")
+	vips := func(name string) (out string) {
+		for _, v := range p.find(service(name, 0).Key).vips {
+			out += v.IP + " "
+		}
+		return out
+	}
+	check := func(want map[string]string) {
+		t.Helper()
+		for name, w := range want {
+			if got := vips(name); got != w {
+				t.Errorf("%s: got %q, want %q", name, got, w)
+			}
+		}
+	}
+	p.load([]*resource.Resource{
+		service("new", 5), withVIP(service("before", 1), "241.0.0.0"), withVIP(service("both", 2), "fd00:241::", "241.0.0.1"), withVIP(service("cluster", 3), "10.96.0.1"),
+	})
+	check(map[string]string{
+		"before": "241.0.0.0 fd00:241::1 ", "both": "fd00:241:: 241.0.0.1 ", "cluster": "10.96.0.1 fd00:241::2 ", "new": "241.0.0.2 fd00:241::3 ",
+	})
+	if n := len(p.work()); n != 3 {
+		t.Errorf("%d services are to be written, want all but both", n)
+	}
+	// Of a family that is used up there is none, of the other there is.
+	p.setService(service("late", 9))
+	check(map[string]string{"late": "241.0.0.3 "})
+	p.work()
+	p.removeService(service("cluster", 0).Key)
+	if w := p.work()[service("late", 0).Key]; len(w.VIPs) != 2 || w.VIPs[1].IP != "fd00:241::2" {
+		t.Errorf("after a release late has %v, want fd00:241::2 too", w.VIPs)
+	}
+	// With one range again nobody is given another address, whatever its family.
+	p = newTestPlan(t, "fd00:241::/126")
+	p.load([]*resource.Resource{withVIP(service("both", 1), "241.0.0.1", "fd00:241::"), withVIP(service("four", 2), "241.0.0.2"), service("new", 3)})
+	check(map[string]string{"both": "241.0.0.1 fd00:241:: ", "four": "241.0.0.2 ", "new": "fd00:241::1 "})
 }
 
 func TestPool(t *testing.T) {

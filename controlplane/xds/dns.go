@@ -52,20 +52,31 @@ func (w *work) dns(b *builder, net *resource.Networking) error {
 	return err
 }
 
-// nameRecords sorts names. With mapped, an IPv4 address is also there as the IPv6 address that it is mapped to.
-func nameRecords(names map[string][]string, mapped bool) []nameRecord {
+// nameRecords sorts names. On a proxy that redirects IPv6, a name without an IPv6 address has its IPv4 address also as the
+// IPv6 address that it is mapped to; on another, a name with addresses of both has that of IPv4 alone.
+func nameRecords(names map[string][]string, ipv6 bool) []nameRecord {
 	records := make([]nameRecord, 0, len(names))
 	for _, name := range slices.Sorted(maps.Keys(names)) {
+		four := slices.ContainsFunc(names[name], isIPv4)
+		six := slices.ContainsFunc(names[name], func(a string) bool { return !isIPv4(a) })
 		r := nameRecord{Name: name}
 		for _, vip := range names[name] {
+			if !ipv6 && four && !isIPv4(vip) {
+				continue
+			}
 			r.IPs = append(r.IPs, vip)
-			if m := mappedAddress(vip); m != "" && mapped {
+			if m := mappedAddress(vip); m != "" && ipv6 && !six {
 				r.IPs = append(r.IPs, m)
 			}
 		}
 		records = append(records, r)
 	}
 	return records
+}
+
+func isIPv4(address string) bool {
+	ip, err := netip.ParseAddr(address)
+	return err == nil && ip.Is4()
 }
 
 // mappedAddress is the IPv4-mapped IPv6 form in hexadecimal, empty for IPv6 addresses.

@@ -135,17 +135,48 @@ func having(endpoints []topology.Endpoint, tags map[string]string) []topology.En
 	})
 }
 
-// hostnames are the names of services on the addresses that the proxy has outbounds on.
+// hostnames are the names of services on the addresses that the proxy has outbounds on. Of services of several kinds with
+// one name it is that of the last kind (contract dns.md §2.3).
 func hostnames(outbounds []topology.Outbound) map[string][]string {
 	names := map[string][]string{}
+	owners := map[string]*topology.Service{}
 	for _, o := range outbounds {
+		if !named(o) {
+			continue
+		}
 		for _, a := range o.Service.Status.Addresses {
-			if a.Hostname != "" && !slices.Contains(names[a.Hostname], o.VIP) {
+			switch owner := owners[a.Hostname]; {
+			case a.Hostname == "" || owner != nil && nameRank(owner) > nameRank(o.Service):
+				continue
+			case owner != nil && nameRank(owner) < nameRank(o.Service):
+				names[a.Hostname] = nil
+			}
+			owners[a.Hostname] = o.Service
+			if !slices.Contains(names[a.Hostname], o.VIP) {
 				names[a.Hostname] = append(names[a.Hostname], o.VIP)
 			}
 		}
 	}
 	return names
+}
+
+func nameRank(s *topology.Service) int {
+	return slices.Index([]resource.Kind{resource.KindMeshService, resource.KindMeshExternalService, resource.KindMeshMultiZoneService}, s.Kind)
+}
+
+// named tells whether the names of the service lead to the address of the outbound: the first of a family does (contract
+// dns.md §2.3), and what is no address of the service.
+func named(o topology.Outbound) bool {
+	vips := o.Service.Status.VIPs
+	if len(vips) <= 1 {
+		return true
+	}
+	for _, vip := range vips {
+		if isIPv4(vip.IP) == isIPv4(o.VIP) {
+			return vip.IP == o.VIP || !slices.Contains(vips, resource.VIP{IP: o.VIP})
+		}
+	}
+	return true
 }
 
 // addLegacyNames adds `<service>.<domain>`, and the same with dots for underscores. A name that a service object has is
