@@ -116,6 +116,7 @@ func (i *Inspector) Routes(r api.Router) {
 		r.Handle(zoneProxy+"_status", seesConfig(i.zoneStatus(kind)), status)
 	}
 	i.previewRoute(r)
+	i.hostnameRoutes(r)
 	doc := func(summary string, response any) api.Doc {
 		return api.Doc{Summary: summary, Tag: tag, Response: response}
 	}
