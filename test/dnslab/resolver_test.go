@@ -101,6 +101,7 @@ func (l lab) startProgram(t testing.TB, name string, cfg config) *resolver {
 func startResolver(t testing.TB, h *netlab.Host, program string, cfg config) *resolver {
 	t.Helper()
 	r := &resolver{t: t, cmd: h.Command(context.WithoutCancel(t.Context()), 0, program), said: make(chan string), log: newJournal()}
+	r.cmd.Env = append(os.Environ(), "GORACE=atexit_sleep_ms=0")
 	out, err := r.cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
