@@ -153,9 +153,9 @@ func BenchmarkNewTable(b *testing.B) {
 			for b.Loop() {
 				s.SetTable(NewTable(recs, DefaultTTL))
 			}
-			with := heap()
+			with := liveHeap()
 			s.responder.table.Store(nil)
-			b.ReportMetric(float64(with-heap()), "heap-B")
+			b.ReportMetric(float64(with-liveHeap()), "heap-B")
 		})
 	}
 }

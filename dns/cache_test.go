@@ -124,7 +124,7 @@ func TestAnswerFromTheCacheFitsTheClient(t *testing.T) {
 // What is asked for again stays, what is not goes; and the cache takes no more memory than it says.
 func TestCacheIsBounded(t *testing.T) {
 	const limit = 1 << 20
-	before := heap()
+	before := liveHeap()
 	c := newTestCache(t, Config{CacheBytes: limit})
 	c.keep("hot.example", "192.0.2.1", 3600)
 	for i := range 30_000 {
@@ -133,7 +133,7 @@ func TestCacheIsBounded(t *testing.T) {
 			t.Fatalf("after %d others a name that is asked for has gone", i)
 		}
 	}
-	used := int(heap() - before)
+	used := int(liveHeap() - before)
 	st := c.status()
 	if st.Bytes > limit || st.Bytes < limit*9/10 || st.Entries < 1000 || st.Evictions != uint64(30_001-st.Entries) {
 		t.Errorf("status %+v", st)
@@ -151,7 +151,7 @@ func TestCacheIsBounded(t *testing.T) {
 	}
 }
 
-func heap() int64 {
+func liveHeap() int64 {
 	runtime.GC()
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
