@@ -114,7 +114,7 @@ func (x *exchange) send() error {
 	_, _ = rand.Read(x.id[:]) // never fails
 	buf := buffers.Get().(*[]byte)
 	defer buffers.Put(buf)
-	req := append((*buf)[:0], x.j.msg...)
+	req := (*buf)[:copy(*buf, x.j.msg)]
 	copy(req, x.id[:])
 	_, err = conn.Write(req)
 	return err

@@ -92,7 +92,7 @@ func (f *forwarder) answer(ctx context.Context, out, msg []byte, q *query, tcp b
 	if stale != nil && (err != nil || failed(resp)) {
 		f.cache.gaveStale.Add(1)
 		f.m.staleServed.Inc()
-		return stale.answerFor(out, msg, q, tcp, time.Now()), nil
+		return stale.answerFor(out, msg, q, tcp, time.Now()), nil //nolint:nilerr // it stands for the answer that did not come
 	}
 	if err != nil {
 		return nil, err

@@ -21,6 +21,7 @@ type gate struct {
 }
 
 func newGate(t testing.TB, ip string) gate {
+	t.Helper()
 	g := gate{arrived: make(chan string, 100), release: make(chan struct{})}
 	g.fakeUpstream = fake(t, func(_ string, req *mdns.Msg, reply func([]byte)) {
 		g.arrived <- req.Question[0].Name
@@ -182,6 +183,7 @@ type flaky struct {
 }
 
 func newFlaky(t testing.TB) *flaky {
+	t.Helper()
 	f := &flaky{do: func(_ string, req *mdns.Msg, reply func([]byte)) { reply(wire(answerA(req, "192.0.2.1"))) }}
 	f.fakeUpstream = fake(t, func(network string, req *mdns.Msg, reply func([]byte)) {
 		f.mu.Lock()

@@ -38,6 +38,9 @@ func (f *forwarder) init(cfg *Config, m *metrics) {
 	f.relays, f.flights.patience = mayRelay, stalePatience
 }
 
+// live says how long it may ask and where the server listens.
+func (f *forwarder) live(ctx context.Context, own []netip.AddrPort) { f.ctx, f.own = ctx, own }
+
 // upstreams is one reading of resolv.conf.
 type upstreams struct {
 	conf    resolvConf
@@ -86,7 +89,7 @@ func (f *forwarder) use(ctx context.Context, conf resolvConf) {
 	}
 	for _, u := range list.servers {
 		if u.canary != nil {
-			f.wg.Go(func() { f.probe(list, u) })
+			f.wg.Go(func() { f.probe(list, u) }) //nolint:contextcheck // it ends with the list
 		}
 	}
 }
@@ -260,7 +263,7 @@ func (f *forwarder) begin(list *upstreams, u *upstream, j *job, end time.Time) *
 	}
 	now := time.Now()
 	x := &exchange{
-		j: j, u: u, sockets: &f.sockets, start: now, deadline: earlier(now.Add(timeout), end), tcp: j.tcp || list.conf.useTCP,
+		j: j, u: u, sockets: &f.sockets, start: now, deadline: earlier(now.Add(timeout), end), tcp: j.tcp || list.conf.useTCP || len(j.msg) > maxUDP,
 	}
 	x.step = j.trace.begin(x)
 	return x

@@ -41,7 +41,7 @@ func cacheKey(buf *[keyMax]byte, msg []byte, q *query) ([]byte, bool) {
 	if q.do {
 		flags |= 2
 	}
-	key := append(buf[:0], q.name()...)
+	key := buf[:copy(buf[:], q.name())]
 	key = binary.BigEndian.AppendUint16(key, q.qtype)
 	return append(key, flags|byte(q.flags&(flagCD|flagAD))), true
 }

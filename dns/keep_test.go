@@ -212,6 +212,7 @@ func TestKeptAnswersAreTheForwardedOnes(t *testing.T) {
 var epoch0 = time.Unix(1_000_000_000, 0)
 
 func randomExchange(t testing.TB, rng *rand.Rand) (msg, resp []byte) {
+	t.Helper()
 	name := fmt.Sprintf("n%d.example.", rng.IntN(100))
 	req := question(name, []uint16{mdns.TypeA, mdns.TypeAAAA, mdns.TypeTXT, mdns.TypeHTTPS, mdns.TypeSRV}[rng.IntN(5)])
 	m := new(mdns.Msg).SetReply(req)

@@ -1,7 +1,6 @@
 package dns
 
 import (
-	"context"
 	"fmt"
 	"log/slog"
 	"net/netip"
@@ -127,13 +126,13 @@ func (l *queryLog) run(stop <-chan struct{}) {
 func (l *queryLog) write(buf []byte, line *logLine) []byte {
 	l.tellLeftOut()
 	buf = line.append(buf[:0])
-	l.log.LogAttrs(context.Background(), slog.LevelInfo, string(buf))
+	l.log.Info(string(buf)) //nolint:sloglint // programs read the message
 	return buf
 }
 
 func (l *queryLog) tellLeftOut() {
 	if n := l.leftOut.Swap(0); n > 0 {
-		l.log.LogAttrs(context.Background(), slog.LevelInfo, "queries left out of the log", slog.Int64("count", n))
+		l.log.Info("queries left out of the log", slog.Int64("count", n))
 	}
 }
 

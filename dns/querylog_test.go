@@ -61,23 +61,28 @@ func TestLinesOfTheQueryLog(t *testing.T) {
 		want   string
 	}{
 		{
-			"as CoreDNS", wire(question("Example.org", mdns.TypeA).SetEdns0(4096, true)), "\x81\xa0", logLine{size: 68, took: 37990251},
+			"as CoreDNS", wire(question("Example.org", mdns.TypeA).SetEdns0(4096, true)), "\x81\xa0",
+			logLine{size: 68, took: 37990251},
 			`127.0.0.1:50759 - 7 "A IN example.org. udp 40 true 4096" NOERROR qr,rd,ra,ad 68 0.037990251s`,
 		},
 		{
-			"over tcp, unknown", wire(question("x.example", 65280)), "\x87\x83", logLine{size: 68, tcp: true, took: 1000},
+			"over tcp, unknown", wire(question("x.example", 65280)), "\x87\x83",
+			logLine{size: 68, tcp: true, took: 1000},
 			`127.0.0.1:50759 - 7 "TYPE65280 IN x.example. tcp 27 false 512" NXDOMAIN qr,aa,tc,rd,ra 68 0.000001000s`,
 		},
 		{
-			"root", wire(question(".", mdns.TypeNS)), "\x80\x02", logLine{},
+			"root", wire(question(".", mdns.TypeNS)), "\x80\x02",
+			logLine{},
 			`127.0.0.1:50759 - 7 "NS IN . udp 17 false 512" SERVFAIL qr 0 0.000000000s`,
 		},
 		{
-			"a name that wants to be two lines", []byte("\x00\x07\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x09a\n\" .\\b\x1b\xff\x00\x00\x01\x00\x01"), "\x80\x05", logLine{},
+			"a name that wants to be two lines", []byte("\x00\x07\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x09a\n\" .\\b\x1b\xff\x00\x00\x01\x00\x01"), "\x80\x05",
+			logLine{},
 			`127.0.0.1:50759 - 7 "A IN a\010\"\032\.\\b\027\255. udp 27 false 512" REFUSED qr 0 0.000000000s`,
 		},
 		{
-			"no question", []byte("\x00\x07\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00"), "\x80\x01", logLine{size: 12},
+			"no question", []byte("\x00\x07\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00"), "\x80\x01",
+			logLine{size: 12},
 			`127.0.0.1:50759 - 7 "- - - udp 12 false 512" FORMERR qr 12 0.000000000s`,
 		},
 	} {

@@ -164,7 +164,7 @@ func (s *Server) startLog() (stop func()) {
 
 // startForwarding finds the upstreams and keeps the list up to date.
 func (s *Server) startForwarding(ctx context.Context, loops *sync.WaitGroup) {
-	s.fwd.ctx, s.fwd.own = ctx, s.Addrs()
+	s.fwd.live(ctx, s.Addrs())
 	if len(s.cfg.Upstreams) > 0 {
 		s.fwd.use(ctx, resolvConf{servers: s.cfg.Upstreams})
 		return

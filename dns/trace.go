@@ -68,7 +68,7 @@ func (s *Server) trace(ctx context.Context, t *Trace, msg []byte, tcp bool) (ans
 		step("table", "refused: type %s is not resolved", appendType(nil, q.qtype))
 		return answer, q.end
 	case v == answered:
-		step("table", "%s", tableResult(table, &q, answer))
+		step("table", "%s", tableResult(&q, answer))
 		return answer, q.end
 	case table == nil:
 		step("table", "not loaded yet")
@@ -99,7 +99,7 @@ func (s *Server) trace(ctx context.Context, t *Trace, msg []byte, tcp bool) (ans
 	return resp, q.end
 }
 
-func tableResult(t *Table, q *query, answer []byte) string {
+func tableResult(q *query, answer []byte) string {
 	switch {
 	case binary.BigEndian.Uint16(answer[6:]) > 0 && q.qtype == typePTR:
 		return "address of the mesh"

@@ -43,11 +43,13 @@ func TestTrace(t *testing.T) {
 		{"kept.example", mdns.TypeA, "NOERROR", []string{"kept.example.\t60\tIN\tA\t192.0.2.1"}, []string{"table : not a name", "cache : answer of "}},
 		{"example", mdns.TypeAXFR, "REFUSED", nil, []string{"table : refused: type AXFR"}},
 		{
-			"x.example", mdns.TypeA, "NOERROR", []string{"x.example.\t60\tIN\tA\t192.0.2.1"},
+			"x.example", mdns.TypeA, "NOERROR",
+			[]string{"x.example.\t60\tIN\tA\t192.0.2.1"},
 			[]string{"table : not a name", "cache : no answer", "upstream udp: ask " + gone.String() + " over udp: ", "upstream udp: REFUSED", "upstream udp: NOERROR"},
 		},
 		{
-			"large.example", mdns.TypeA, "NOERROR", []string{"large.example.\t60\tIN\tA\t192.0.2.1"},
+			"large.example", mdns.TypeA, "NOERROR",
+			[]string{"large.example.\t60\tIN\tA\t192.0.2.1"},
 			[]string{
 				"table : not a name", "cache : no answer", "upstream udp: REFUSED", "upstream udp: NOERROR, truncated",
 				"table : not a name", "cache : no answer", "upstream tcp: REFUSED", "upstream tcp: NOERROR",
