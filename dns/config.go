@@ -44,7 +44,8 @@ type Config struct {
 	// unless whoever chooses the names of the mesh knows that none does. Without it the cache bears most of that cost.
 	SearchDomains bool
 
-	// CacheBytes bounds the answers of upstreams that are kept in memory. Default 1 MiB; negative: none are kept.
+	// CacheBytes bounds the answers of upstreams that are kept in memory: as long as they say, negative ones for 30 s at most
+	// (RFC 2308), and that all upstreams failed for 1 s (RFC 9520). Default 1 MiB; negative: none are kept.
 	CacheBytes int
 	// CacheMaxTTL is how long an answer is kept at most, however much longer it is valid. Default 30 s.
 	CacheMaxTTL time.Duration
