@@ -52,8 +52,8 @@ func (st *stream) answered(typeURL string, names []string, whole bool, detail *s
 	}
 	reason := fmt.Sprintf("%.2000s", cmp.Or(detail.GetMessage(), "no reason given"))
 	st.refused.settle(typeURL, names, whole, reason)
-	st.sub.Rejected(typeURL)
 	st.log.Warn("proxy refused its configuration", "mesh", st.id.Mesh, "proxy", st.id.Name, "type", typeURL, "detail", reason)
+	st.sub.Rejected(typeURL)
 }
 
 // request is what the two protocols' requests have in common.
