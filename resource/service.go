@@ -112,7 +112,7 @@ const (
 // HostnameGenerator makes hostnames for the services that it selects (contract policies.md §2.6, dns.md).
 type HostnameGenerator struct {
 	Selector GeneratorSelector `json:"selector"`
-	// Template is a Go template with .Name, .DisplayName, .Namespace, .Mesh, .Zone and label "key".
+	// Template is a Go template with .Name, .DisplayName, .Namespace, .Mesh, .Zone and label "key". It may use what is built into Go's templates but range, define, block, template and call, and makes at most 1024 bytes.
 	Template  string              `json:"template,omitempty"`
 	Extension *GeneratorExtension `json:"extension,omitempty"`
 }

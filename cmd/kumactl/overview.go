@@ -174,7 +174,8 @@ type vip struct {
 }
 
 type hostname struct {
-	Hostname string `json:"hostname"`
+	Hostname string        `json:"hostname"`
+	Ref      *generatorRef `json:"hostnameGeneratorRef"`
 }
 
 type meshService struct {
