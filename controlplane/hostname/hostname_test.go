@@ -15,9 +15,9 @@ import (
 )
 
 // start runs an Assigner until stop.
-func start(t testing.TB, s store.Store, cidr string) (stop func()) {
+func start(t testing.TB, s store.Store, cidrs ...string) (stop func()) {
 	t.Helper()
-	a, err := New(Config{Store: s, Zone: "zone-a", CIDR: prefixes(cidr)})
+	a, err := New(Config{Store: s, Zone: "zone-a", CIDR: prefixes(cidrs...)})
 	if err != nil {
 		t.Fatal(err)
 	}

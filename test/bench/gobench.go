@@ -37,6 +37,7 @@ func goBenches() []goBench {
 		{mixed + ": a policy of the whole mesh changed", "", "", xds, "^BenchmarkMixChange$/^everybody$", "median-ns", "30x"},
 		{mixed + ": `_config`, never asked for", "", "50 ms", inspect, "^BenchmarkConfigAnswer$/^first$", "ns/op", "20x"},
 		{mixed + ": `_config` again", "", "50 ms", inspect, "^BenchmarkConfigAnswer$/^again$", "ns/op", "20x"},
+		{"a MeshService among 10,000: from its PUT to its address and hostname", "", "50 ms", "./test/bench", "^BenchmarkHostname$/^10000$", "median-ns", "200x"},
 		{"preview of a policy on 1,000 proxies that has no like", "", "1 s", inspect, "^BenchmarkPreview$/^first_policy$", "ns/op", "3x"},
 		{"preview of a policy on 1,000 proxies, beside 100 others", "", "", inspect, "^BenchmarkPreview$/^100_policies$", "ns/op", "3x"},
 	}
