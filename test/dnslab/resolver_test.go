@@ -144,7 +144,7 @@ func (r *resolver) send(v any) {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	if _, err := r.input.Write(text); err != nil {
+	if _, err := r.input.Write(append(text, '\n')); err != nil {
 		r.t.Fatal(err)
 	}
 }
