@@ -40,6 +40,7 @@ func (l lab) until(t testing.TB, names *unique, want string) {
 // TestResolvConf is every kind of resolv.conf that hosts have (demands F24): names of the mesh resolve with all, and others as
 // far as somebody can be asked. What cannot be asked is told while the client waits.
 func TestResolvConf(t *testing.T) {
+	t.Parallel()
 	l := newLab(t)
 	var list []netip.Addr
 	for i := range 9 {
