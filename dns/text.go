@@ -126,10 +126,10 @@ func recordTexts(resp []byte, end int) []string {
 			return out
 		}
 		typ := binary.BigEndian.Uint16(resp[at:])
-		b := append(appendDotted(nil, owner), '\t')
-		b = append(strconv.AppendUint(b, uint64(binary.BigEndian.Uint32(resp[at+4:])), 10), '\t')
-		b = append(appendClass(b, binary.BigEndian.Uint16(resp[at+2:])), '\t')
-		b = append(appendType(b, typ), '\t')
+		b := append(appendDotted(nil, owner), ' ')
+		b = append(strconv.AppendUint(b, uint64(binary.BigEndian.Uint32(resp[at+4:])), 10), ' ')
+		b = append(appendClass(b, binary.BigEndian.Uint16(resp[at+2:])), ' ')
+		b = append(appendType(b, typ), ' ')
 		out = append(out, string(appendData(b, resp, typ, at+10, next)))
 		off = next
 	}

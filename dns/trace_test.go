@@ -35,21 +35,21 @@ func TestTrace(t *testing.T) {
 		records []string
 		steps   []string // "step proto: result", the result as a prefix
 	}{
-		{"V4only.mesh", mdns.TypeA, "NOERROR", []string{"V4only.mesh.\t30\tIN\tA\t241.0.0.9"}, []string{"table : name of the mesh"}},
+		{"V4only.mesh", mdns.TypeA, "NOERROR", []string{"V4only.mesh. 30 IN A 241.0.0.9"}, []string{"table : name of the mesh"}},
 		{"v4only.mesh", mdns.TypeAAAA, "NOERROR", nil, []string{"table : name of the mesh without records of this type"}},
-		{"9.0.0.241.in-addr.arpa", mdns.TypePTR, "NOERROR", []string{"9.0.0.241.in-addr.arpa.\t30\tIN\tPTR\tv4only.mesh."}, []string{"table : address of the mesh"}},
+		{"9.0.0.241.in-addr.arpa", mdns.TypePTR, "NOERROR", []string{"9.0.0.241.in-addr.arpa. 30 IN PTR v4only.mesh."}, []string{"table : address of the mesh"}},
 		{"1.2.3.255.in-addr.arpa", mdns.TypePTR, "NXDOMAIN", nil, []string{"table : an address that only a mesh can have"}},
 		{"v4only.mesh.corp.example", mdns.TypeA, "NXDOMAIN", nil, []string{"table : not a name", "search : v4only.mesh. is a name of the mesh"}},
-		{"kept.example", mdns.TypeA, "NOERROR", []string{"kept.example.\t60\tIN\tA\t192.0.2.1"}, []string{"table : not a name", "cache : answer of "}},
+		{"kept.example", mdns.TypeA, "NOERROR", []string{"kept.example. 60 IN A 192.0.2.1"}, []string{"table : not a name", "cache : answer of "}},
 		{"example", mdns.TypeAXFR, "REFUSED", nil, []string{"table : refused: type AXFR"}},
 		{
 			"x.example", mdns.TypeA, "NOERROR",
-			[]string{"x.example.\t60\tIN\tA\t192.0.2.1"},
+			[]string{"x.example. 60 IN A 192.0.2.1"},
 			[]string{"table : not a name", "cache : no answer", "upstream udp: ask " + gone.String() + " over udp: ", "upstream udp: REFUSED", "upstream udp: NOERROR"},
 		},
 		{
 			"large.example", mdns.TypeA, "NOERROR",
-			[]string{"large.example.\t60\tIN\tA\t192.0.2.1"},
+			[]string{"large.example. 60 IN A 192.0.2.1"},
 			[]string{
 				"table : not a name", "cache : no answer", "upstream udp: REFUSED", "upstream udp: NOERROR, truncated",
 				"table : not a name", "cache : no answer", "upstream tcp: REFUSED", "upstream tcp: NOERROR",
