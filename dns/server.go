@@ -110,7 +110,7 @@ func (s *Server) Upstreams() []netip.AddrPort {
 // Run answers queries until ctx ends, which is no error, or a socket fails. It binds the sockets when Listen has not. When
 // it returns all sockets are closed and nothing of the server runs any more; queries that waited for upstreams are dropped.
 func (s *Server) Run(ctx context.Context) error {
-	if err := s.Listen(); err != nil {
+	if err := s.Listen(); err != nil { //nolint:contextcheck // binding does not wait
 		return err
 	}
 	parent := ctx

@@ -90,7 +90,7 @@ func NewTable(records []Record, ttl time.Duration) *Table {
 // add takes a record in, as far as it can be served.
 func (t *Table) add(r *Record) {
 	at := len(t.data)
-	if at > math.MaxUint32-2*maxName-16*len(r.Addrs) {
+	if uint64(at)+2*maxName+16*uint64(len(r.Addrs)) > math.MaxUint32 { // offsets would not reach it
 		t.skipped = append(t.skipped, fmt.Errorf("name %.64q: the table is full", r.Name))
 		return
 	}

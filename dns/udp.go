@@ -60,7 +60,7 @@ func (s *Server) serveUDP(ctx context.Context, conn *net.UDPConn, wildcard bool)
 		case ctx.Err() != nil:
 			s.answerBatch(ctx, r, n)
 			s.drain(ctx, r)
-			return nil //nolint:nilerr // the end of ctx is no error
+			return nil
 		case err == nil:
 			errs = 0
 			s.answerBatch(ctx, r, n)
