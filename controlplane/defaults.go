@@ -54,7 +54,7 @@ func (s *seeder) defaults(ctx context.Context) error {
 		return err
 	}
 	if !s.cfg.Defaults.SkipHostnameGenerators {
-		if err := s.create(ctx, hostname.Defaults()...); err != nil {
+		if err := s.create(ctx, hostname.Defaults(s.cfg.Mode, s.cfg.Environment)...); err != nil {
 			return err
 		}
 	}

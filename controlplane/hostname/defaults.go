@@ -2,23 +2,63 @@ package hostname
 
 import "github.com/kuma-dp/kuma-dp/resource"
 
-// Defaults returns the generators that a universal zone creates at start-up when they are absent (contract dns.md §1.4).
-// The caller may change them.
-func Defaults() []*resource.Resource {
-	local := func(name, template string, sel resource.GeneratorSelector) *resource.Resource {
-		return &resource.Resource{
-			Meta: resource.Meta{
-				Key:    resource.Key{Kind: resource.KindHostnameGenerator, Name: name},
-				Labels: map[string]string{resource.LabelOrigin: resource.OriginZone},
-			},
-			Spec: &resource.HostnameGenerator{Selector: sel, Template: template},
+// Modes of a control plane.
+const (
+	ModeZone   = "zone"
+	ModeGlobal = "global"
+)
+
+// Defaults returns the generators that a control plane creates at start-up when they are absent, by its mode and what its
+// zone runs on, resource.EnvUniversal or EnvKubernetes (contract dns.md §1.4). Those of a global one name what zones
+// synchronise to each other. On Kubernetes a MeshService of the zone has the name that the cluster gives it. The caller may
+// change them.
+func Defaults(mode, environment string) []*resource.Resource {
+	if mode == ModeGlobal {
+		return globalDefaults()
+	}
+	zone := map[string]string{resource.LabelOrigin: resource.OriginZone}
+	out := []*resource.Resource{
+		generatorOf("local-mesh-external-service", "{{ .DisplayName }}.extsvc.mesh.local", resource.GeneratorSelector{MeshExternalService: matching(zone)}),
+	}
+	if environment != resource.EnvKubernetes {
+		out = append(out, generatorOf("local-universal-mesh-service", "{{ .DisplayName }}.svc.mesh.local", resource.GeneratorSelector{MeshService: matching(zone)}))
+	}
+	for _, r := range out {
+		r.Labels = map[string]string{resource.LabelOrigin: resource.OriginZone}
+	}
+	return out
+}
+
+func globalDefaults() []*resource.Resource {
+	// synced selects what came from another zone and has these labels too.
+	synced := func(labels ...string) *resource.LabelSelector {
+		all := map[string]string{resource.LabelOrigin: resource.OriginGlobal}
+		for i := 0; i < len(labels); i += 2 {
+			all[labels[i]] = labels[i+1]
 		}
+		return matching(all)
 	}
-	zone := func() *resource.LabelSelector {
-		return &resource.LabelSelector{MatchLabels: map[string]string{resource.LabelOrigin: resource.OriginZone}}
-	}
+	const headless = "k8s.kuma.io/is-headless-service"
 	return []*resource.Resource{
-		local("local-mesh-external-service", "{{ .DisplayName }}.extsvc.mesh.local", resource.GeneratorSelector{MeshExternalService: zone()}),
-		local("local-universal-mesh-service", "{{ .DisplayName }}.svc.mesh.local", resource.GeneratorSelector{MeshService: zone()}),
+		generatorOf("synced-mesh-multi-zone-service", "{{ .DisplayName }}.mzsvc.mesh.local", resource.GeneratorSelector{MeshMultiZoneService: synced()}),
+		generatorOf("synced-kube-mesh-service", "{{ .DisplayName }}.{{ .Namespace }}.svc.{{ .Zone }}.mesh.local",
+			resource.GeneratorSelector{MeshService: synced(headless, "false", resource.LabelEnv, resource.EnvKubernetes)}),
+		generatorOf("synced-headless-kube-mesh-service",
+			`{{ label "statefulset.kubernetes.io/pod-name" }}.{{ label "k8s.kuma.io/service-name" }}.{{ .Namespace }}.svc.{{ .Zone }}.mesh.local`,
+			resource.GeneratorSelector{MeshService: synced(headless, "true", resource.LabelEnv, resource.EnvKubernetes)}),
+		generatorOf("synced-universal-mesh-service", "{{ .DisplayName }}.svc.{{ .Zone }}.mesh.local",
+			resource.GeneratorSelector{MeshService: synced(resource.LabelEnv, resource.EnvUniversal)}),
+		generatorOf("synced-mesh-external-service", "{{ .DisplayName }}.extsvc.mesh.local", resource.GeneratorSelector{MeshExternalService: synced()}),
 	}
+}
+
+func generatorOf(name, template string, selector resource.GeneratorSelector) *resource.Resource {
+	return &resource.Resource{
+		Meta: resource.Meta{Key: resource.Key{Kind: resource.KindHostnameGenerator, Name: name}},
+		Spec: &resource.HostnameGenerator{Selector: selector, Template: template},
+	}
+}
+
+func matching(labels map[string]string) *resource.LabelSelector {
+	return &resource.LabelSelector{MatchLabels: labels}
 }

@@ -2,6 +2,7 @@ package hostname
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
@@ -9,6 +10,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/kuma-dp/kuma-dp/controlplane/store"
 	"github.com/kuma-dp/kuma-dp/resource"
@@ -144,13 +147,44 @@ func prefixes(list ...string) (out []netip.Prefix) {
 	return out
 }
 
+// universal are the generators of a zone without Kubernetes.
+func universal() []*resource.Resource { return Defaults(ModeZone, resource.EnvUniversal) }
+
+// TestDefaults has the table of contract dns.md §1.4.
 func TestDefaults(t *testing.T) {
-	for _, r := range Defaults() {
-		if v := r.Spec.Validate(&r.Meta); len(v) > 0 {
-			t.Errorf("%s: %v", r.Name, v)
+	const (
+		external    = `local-mesh-external-service {"meshExternalService":{"matchLabels":{"kuma.io/origin":"zone"}}} {{ .DisplayName }}.extsvc.mesh.local map[kuma.io/origin:zone]`
+		mesh        = `local-universal-mesh-service {"meshService":{"matchLabels":{"kuma.io/origin":"zone"}}} {{ .DisplayName }}.svc.mesh.local map[kuma.io/origin:zone]`
+		multi       = `synced-mesh-multi-zone-service {"meshMultiZoneService":{"matchLabels":{"kuma.io/origin":"global"}}} {{ .DisplayName }}.mzsvc.mesh.local map[]`
+		kube        = `synced-kube-mesh-service {"meshService":{"matchLabels":{"k8s.kuma.io/is-headless-service":"false","kuma.io/env":"kubernetes","kuma.io/origin":"global"}}} {{ .DisplayName }}.{{ .Namespace }}.svc.{{ .Zone }}.mesh.local map[]`
+		headless    = `synced-headless-kube-mesh-service {"meshService":{"matchLabels":{"k8s.kuma.io/is-headless-service":"true","kuma.io/env":"kubernetes","kuma.io/origin":"global"}}} {{ label "statefulset.kubernetes.io/pod-name" }}.{{ label "k8s.kuma.io/service-name" }}.{{ .Namespace }}.svc.{{ .Zone }}.mesh.local map[]`
+		elsewhere   = `synced-universal-mesh-service {"meshService":{"matchLabels":{"kuma.io/env":"universal","kuma.io/origin":"global"}}} {{ .DisplayName }}.svc.{{ .Zone }}.mesh.local map[]`
+		externalAll = `synced-mesh-external-service {"meshExternalService":{"matchLabels":{"kuma.io/origin":"global"}}} {{ .DisplayName }}.extsvc.mesh.local map[]`
+	)
+	for _, tt := range []struct {
+		mode, environment string
+		want              []string
+	}{
+		{ModeZone, resource.EnvUniversal, []string{external, mesh}},
+		{"standalone", resource.EnvUniversal, []string{external, mesh}},
+		{ModeZone, resource.EnvKubernetes, []string{external}},
+		{ModeGlobal, resource.EnvUniversal, []string{multi, kube, headless, elsewhere, externalAll}},
+		{ModeGlobal, resource.EnvKubernetes, []string{multi, kube, headless, elsewhere, externalAll}},
+	} {
+		var got []string
+		for _, r := range Defaults(tt.mode, tt.environment) {
+			spec := r.Spec.(*resource.HostnameGenerator)
+			if v := spec.Validate(&r.Meta); len(v) > 0 {
+				t.Errorf("%s: %v", r.Name, v)
+			}
+			selector, err := json.Marshal(spec.Selector)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got = append(got, fmt.Sprint(r.Name, " ", string(selector), " ", spec.Template, " ", r.Labels))
 		}
-		if r.Labels[resource.LabelOrigin] != resource.OriginZone {
-			t.Errorf("%s: labels %v", r.Name, r.Labels)
+		if diff := cmp.Diff(tt.want, got); diff != "" {
+			t.Errorf("%s on %s (-want +got):\n%s", tt.mode, tt.environment, diff)
 		}
 	}
 }
@@ -211,7 +245,7 @@ func TestCrowd(t *testing.T) {
 // BenchmarkWork is one service more among ten thousand.
 func BenchmarkWork(b *testing.B) {
 	p := newTestPlan(b, DefaultCIDR)
-	for _, g := range Defaults() {
+	for _, g := range universal() {
 		p.setGenerator(g)
 	}
 	services := map[string]*resource.Resource{}

@@ -55,7 +55,7 @@ func open(t testing.TB) store.Store {
 	s := memory.Open(resource.NewRegistry(resource.Core()...))
 	mesh := &resource.Resource{Meta: resource.Meta{Key: resource.Key{Kind: resource.KindMesh, Name: "m"}}, Spec: &resource.Mesh{}}
 	ops := []store.Op{{Action: store.Create, Resource: mesh}}
-	for _, r := range Defaults() {
+	for _, r := range universal() {
 		ops = append(ops, store.Op{Action: store.Create, Resource: r})
 	}
 	if _, err := s.Commit(t.Context(), ops...); err != nil {

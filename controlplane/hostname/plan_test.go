@@ -61,7 +61,7 @@ func TestHostnames(t *testing.T) {
 		want       map[string][]string // by mesh/name, without VIPs
 	}{
 		{
-			name: "sample of the contract", generators: append(Defaults(), gen("g3", 1, "{{ .Nope }}"), gen("g4", 2, "fixed.example.test")),
+			name: "sample of the contract", generators: append(universal(), gen("g3", 1, "{{ .Nope }}"), gen("g4", 2, "fixed.example.test")),
 			services: []*resource.Resource{service("backend", 1)},
 			want: map[string][]string{"m/backend": {
 				"address fixed.example.test HostnameGenerator g4",

@@ -25,7 +25,7 @@ func TestManyServices(t *testing.T) {
 	s := open()
 	mesh := &resource.Resource{Meta: resource.Meta{Key: resource.Key{Kind: resource.KindMesh, Name: "m"}}, Spec: &resource.Mesh{}}
 	ops := []store.Op{{Action: store.Create, Resource: mesh}}
-	for _, r := range Defaults() {
+	for _, r := range universal() {
 		ops = append(ops, store.Op{Action: store.Create, Resource: r})
 	}
 	stop := start(t, s, DefaultCIDR, "fd00:241::/64")

@@ -32,7 +32,7 @@ type world struct {
 func newWorld(t testing.TB) *world {
 	t.Helper()
 	w := &world{TB: t, Store: memory.Open(registry()), stop: func() {}}
-	for _, r := range hostname.Defaults() {
+	for _, r := range hostname.Defaults(hostname.ModeZone, resource.EnvUniversal) {
 		w.put(r)
 	}
 	return w
