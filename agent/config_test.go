@@ -102,6 +102,8 @@ func TestNewRefuses(t *testing.T) {
 		{"name server", []string{"--name=x", "--mesh=m", "--dns-upstreams=10.0.0.1,nowhere"}, `.DNS is not valid: .Upstreams is not valid: "nowhere" is neither an address nor address:port`},
 		{"name server without port", []string{"--name=x", "--mesh=m", "--dns-upstreams=10.0.0.1:0"}, "is neither an address nor address:port"},
 		{"name servers", []string{"--name=x", "--mesh=m", "--dns-upstreams=10.0.0.1,10.0.0.2:5353,fd00::1,[fd00::1]:53"}, ""},
+		{"networks", []string{"--name=x", "--mesh=m", "--dns-networks=172.17.0.0/16,docker+:fd00:17::/64,br-1:10.0.0.0/8"}, ""},
+		{"network that is none", []string{"--name=x", "--mesh=m", "--dns-networks=docker0"}, `"docker0" is neither a network, such as 172.17.0.0/16, nor interface:network`},
 		{"cache", []string{"--name=x", "--mesh=m", "--dns-cache-max-ttl=-1s"}, ".CacheMaxTTL and .ServeStale must not be negative"},
 		{"file", []string{"-d", file, "-v", vars}, ""},
 		{"standard input", []string{"-d", "-", "-v", vars}, ""},

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"net/url"
@@ -27,6 +28,8 @@ type DNS struct {
 	Port uint32 `json:"proxyPort"`
 	// EnvoyPort is told to the control plane, which otherwise leaves the table of names out; nothing listens there.
 	EnvoyPort uint32 `json:"envoyDnsPort"`
+	// Networks are those of containers behind this host whose queries are redirected too, as in redirect.vnet.networks.
+	Networks []string `json:"networks,omitempty"`
 	// Upstreams are asked for other names than the mesh's, in this order; default those of ResolvConf.
 	Upstreams  []string `json:"upstreams,omitempty"`
 	ResolvConf string   `json:"resolvConf"` // default /etc/resolv.conf; it is read again when it changes
@@ -52,6 +55,9 @@ func (c *Config) dnsSettings() []setting {
 		{"dns-coredns-port", "", "KUMA_DNS_CORE_DNS_PORT", "port of the resolver (older name of --dns-proxy-port)", number(&d.Port)},
 		{"dns-proxy-port", "", "KUMA_DNS_PROXY_PORT", "port of the resolver", number(&d.Port)},
 		{"dns-envoy-port", "", "KUMA_DNS_ENVOY_DNS_PORT", "port told to the control plane as Envoy's", number(&d.EnvoyPort)},
+		{"dns-networks", "", "KUMA_DNS_NETWORKS", "networks of containers behind this host whose queries are redirected here, as in --vnet of the redirection; known by itself with --transparent-proxy", func(f *pflag.FlagSet, name, short, help string) {
+			f.StringSliceVarP(&d.Networks, name, short, d.Networks, help)
+		}},
 		{"dns-upstreams", "", "KUMA_DNS_UPSTREAMS", "name servers for other names, as address or address:port; default those of --dns-resolv-conf", func(f *pflag.FlagSet, name, short, help string) {
 			f.StringSliceVarP(&d.Upstreams, name, short, d.Upstreams, help)
 		}},
@@ -98,6 +104,9 @@ func (d *DNS) problems() (out []string) {
 	if _, err := d.upstreams(); err != nil {
 		out = append(out, ".Upstreams is not valid: "+err.Error())
 	}
+	if _, err := d.networks(); err != nil {
+		out = append(out, ".Networks is not valid: "+err.Error())
+	}
 	if d.CacheMaxTTL < 0 || d.ServeStale < 0 {
 		out = append(out, ".CacheMaxTTL and .ServeStale must not be negative")
 	}
@@ -120,22 +129,52 @@ func (d *DNS) upstreams() ([]netip.AddrPort, error) {
 	return out, nil
 }
 
+// networks reads networks with or without the interface before them, which redirection needs to know and the resolver not.
+func (d *DNS) networks() ([]netip.Prefix, error) {
+	var out []netip.Prefix
+	for _, text := range d.Networks {
+		text = strings.TrimSpace(text)
+		p, err := netip.ParsePrefix(text)
+		if _, network, ok := strings.Cut(text, ":"); err != nil && ok {
+			p, err = netip.ParsePrefix(network)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("%q is neither a network, such as 172.17.0.0/16, nor interface:network", text)
+		}
+		out = append(out, p.Masked())
+	}
+	return out, nil
+}
+
+// ResolveFor makes the resolver answer networks of containers whose queries are redirected to it. It must be called before
+// Run.
+func (a *Agent) ResolveFor(networks ...netip.Prefix) {
+	for _, n := range networks {
+		a.cfg.DNS.Networks = append(a.cfg.DNS.Networks, n.String())
+	}
+}
+
 // resolverConfig is what the settings mean to the resolver.
 func (c *Config) resolverConfig() (dns.Config, error) {
 	d := &c.DNS
 	upstreams, err := d.upstreams()
+	networks, nerr := d.networks()
+	four, six := netip.AddrFrom4([4]byte{127, 0, 0, 1}), netip.IPv6Loopback()
+	if len(networks) > 0 { // what they send arrives at the address of an interface that may not be there yet
+		four, six = netip.IPv4Unspecified(), netip.IPv6Unspecified()
+	}
 	cfg := dns.Config{
-		Listen:    []netip.AddrPort{netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), uint16(d.Port))},
+		Listen: []netip.AddrPort{netip.AddrPortFrom(four, uint16(d.Port))}, Networks: networks,
 		Upstreams: upstreams, ResolvConf: d.ResolvConf, SearchDomains: d.SearchDomains,
 		CacheMaxTTL: time.Duration(d.CacheMaxTTL), CacheBytes: int(d.CacheBytes), ServeStale: time.Duration(d.ServeStale), QueryLog: d.QueryLog,
 	}
 	if c.DataplaneRuntime.IPv6Enabled {
-		cfg.Listen = append(cfg.Listen, netip.AddrPortFrom(netip.IPv6Loopback(), uint16(d.Port)))
+		cfg.Listen = append(cfg.Listen, netip.AddrPortFrom(six, uint16(d.Port)))
 	}
 	if d.CacheMaxTTL == 0 || d.CacheBytes == 0 {
 		cfg.CacheBytes = -1 // none; 0 would be the default
 	}
-	return cfg, err
+	return cfg, errors.Join(err, nerr)
 }
 
 // buildResolver makes the DNS server where queries are redirected to it, on a proxy with a transparent proxy, and what

@@ -138,6 +138,14 @@ func (b *batch) source(i int) netip.AddrPort {
 	return src
 }
 
+// destination is where packet i was sent to, as far as the socket tells.
+func (b *batch) destination(i int) netip.Addr {
+	if b.in[i].Control == nil {
+		return netip.Addr{}
+	}
+	return destination(b.controls[i][:b.in[i].Controllen])
+}
+
 // control is what the answer to packet i has to be sent with.
 func (b *batch) control(i int) []byte {
 	if b.in[i].Control == nil {

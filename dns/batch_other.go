@@ -34,6 +34,8 @@ func (b *batch) packet(int) ([]byte, netip.AddrPort) { return b.buf[:b.n], b.src
 
 func (b *batch) source(int) netip.AddrPort { return b.src }
 
+func (b *batch) destination(int) netip.Addr { return netip.Addr{} }
+
 func (b *batch) control(int) []byte { return nil }
 
 func (b *batch) queue(_ int, answer []byte) { b.answer = answer }

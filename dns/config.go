@@ -26,6 +26,9 @@ type Config struct {
 	// 127.0.0.1:15053, and [::1]:15053 where the host has that address. The server answers whoever can reach it, so any
 	// address beyond loopback opens the upstreams to others.
 	Listen []netip.AddrPort
+	// Networks are whom a socket that is bound to all addresses answers besides this host: networks of containers whose
+	// queries are redirected to it as they enter the host. Default: whoever can reach it.
+	Networks []netip.Prefix
 	// Upstreams are asked for all names that are not the mesh's, in this order. When given, no resolv.conf is read.
 	Upstreams []netip.AddrPort
 	// ResolvConf is the file the upstreams are read from, and read again when it changes. Default /etc/resolv.conf. That it

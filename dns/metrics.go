@@ -22,6 +22,7 @@ type metrics struct {
 	limited          prometheus.Counter
 	loops            prometheus.Counter
 	upstreamsUp      prometheus.Gauge
+	strangers        prometheus.Counter
 	cacheHits        prometheus.Counter
 	cacheMisses      prometheus.Counter
 	cacheEvictions   prometheus.Counter
@@ -84,6 +85,7 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 		limited:     counter("forward_limit_reached_total", "Queries answered SERVFAIL because too many were waiting for upstreams."),
 		loops:       counter("loops_total", "Own queries that came back from an upstream."),
 		upstreamsUp: gauge("upstreams_up", "Upstreams that are being asked."),
+		strangers:   counter("strangers_total", "Queries and connections that came from elsewhere than this host and its networks, and got no answer."),
 
 		cacheHits:      counter("cache_hits_total", "Queries answered from kept answers of upstreams."),
 		cacheMisses:    counter("cache_misses_total", "Queries that no kept answer was there for."),

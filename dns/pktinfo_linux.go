@@ -2,6 +2,7 @@ package dns
 
 import (
 	"net"
+	"net/netip"
 	"os"
 
 	"golang.org/x/sys/unix"
@@ -29,6 +30,19 @@ func receiveDestination(conn *net.UDPConn, v6 bool) error {
 		return err
 	}
 	return os.NewSyscallError("setsockopt", serr)
+}
+
+// destination is the address that a packet was sent to, by its control message; not valid when the message is none we know.
+func destination(oob []byte) netip.Addr {
+	hdr, data, _, err := unix.ParseOneSocketControlMessage(oob)
+	switch {
+	case err != nil:
+	case hdr.Level == unix.IPPROTO_IP && hdr.Type == unix.IP_PKTINFO && len(data) >= unix.SizeofInet4Pktinfo:
+		return netip.AddrFrom4([4]byte(data[8:12])) // behind the interface and the local address
+	case hdr.Level == unix.IPPROTO_IPV6 && hdr.Type == unix.IPV6_PKTINFO && len(data) >= unix.SizeofInet6Pktinfo:
+		return netip.AddrFrom16([16]byte(data[:16])).Unmap()
+	}
+	return netip.Addr{}
 }
 
 // sourceControl turns the control message of a packet received into that of its answer, in place. Nothing is left when the

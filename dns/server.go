@@ -130,7 +130,7 @@ func (s *Server) Run(ctx context.Context) error {
 			})
 		}
 		loops.Go(func() {
-			if err := s.serveTCP(ctx, so.tcp); err != nil {
+			if err := s.serveTCP(ctx, so.tcp, so.any); err != nil {
 				cancel(err)
 			}
 		})
@@ -201,6 +201,22 @@ func (s *Server) forward(ctx context.Context, out, msg []byte, q *query, tcp boo
 		return appendEmpty(out, msg, q, rcodeServFail, ede)
 	}
 	return answer
+}
+
+// admits says whether a query to a socket that is bound to all addresses is answered: it comes from this host, where
+// redirection leads it to a loopback address, or from one of Config.Networks.
+func (s *Server) admits(src, dst netip.Addr) bool {
+	if len(s.cfg.Networks) == 0 || dst.IsLoopback() {
+		return true
+	}
+	src = src.Unmap()
+	for _, p := range s.cfg.Networks {
+		if p.Contains(src) {
+			return true
+		}
+	}
+	s.m.strangers.Inc()
+	return false
 }
 
 // acquire takes a token for forwarding; release returns it. It never waits: a client whose query cannot be forwarded now

@@ -26,7 +26,7 @@ const (
 const acceptPause = 50 * time.Millisecond
 
 // serveTCP accepts connections until the listener is closed.
-func (s *Server) serveTCP(ctx context.Context, l *net.TCPListener) error {
+func (s *Server) serveTCP(ctx context.Context, l *net.TCPListener, wildcard bool) error {
 	var conns sync.WaitGroup
 	defer conns.Wait()
 	slots := make(chan struct{}, s.cfg.MaxConns)
@@ -47,6 +47,10 @@ func (s *Server) serveTCP(ctx context.Context, l *net.TCPListener) error {
 			continue
 		}
 		errs = 0
+		if wildcard && !s.admits(addrPort(conn.RemoteAddr()).Addr(), addrPort(conn.LocalAddr()).Addr()) {
+			_ = conn.Close()
+			continue
+		}
 		select {
 		case slots <- struct{}{}:
 		default:

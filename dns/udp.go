@@ -28,10 +28,11 @@ const (
 // reader is what one goroutine needs to answer the queries of one socket.
 type reader struct {
 	*batch
-	conn    *net.UDPConn
-	queries [batchSize]query
-	pending []served // answers queued
-	out     []byte   // their bytes, one after the other
+	conn     *net.UDPConn
+	wildcard bool
+	queries  [batchSize]query
+	pending  []served // answers queued
+	out      []byte   // their bytes, one after the other
 }
 
 func newReader(conn *net.UDPConn, wildcard bool) (*reader, error) {
@@ -39,7 +40,7 @@ func newReader(conn *net.UDPConn, wildcard bool) (*reader, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &reader{batch: b, conn: conn, pending: make([]served, 0, batchSize), out: make([]byte, 0, answersRoom)}, nil
+	return &reader{batch: b, conn: conn, wildcard: wildcard, pending: make([]served, 0, batchSize), out: make([]byte, 0, answersRoom)}, nil
 }
 
 // serveUDP reads queries and answers those that need no waiting, until ctx ends or the socket breaks. Others get a goroutine.
@@ -89,7 +90,7 @@ func (s *Server) answerBatch(ctx context.Context, r *reader, n int) {
 	start := time.Now()
 	for i := range n {
 		msg, src := r.packet(i)
-		if src.Port() == 0 || src.Port() == portDNS {
+		if src.Port() == 0 || src.Port() == portDNS || (r.wildcard && !s.admits(src.Addr(), r.destination(i))) {
 			continue
 		}
 		if cap(r.out)-len(r.out) < maxUDP {

@@ -55,6 +55,9 @@ left alone, with CAP_NET_ADMIN and CAP_NET_RAW.`,
 			if err != nil {
 				return err
 			}
+			for _, v := range r.cfg.VNets {
+				a.ResolveFor(v.Network)
+			}
 			ctx, stop := onSignals(c.Context(), a)
 			defer stop()
 			return r.around(ctx, a.Run)
