@@ -1,6 +1,10 @@
 package hostname
 
-import "github.com/kuma-dp/kuma-dp/resource"
+import (
+	"maps"
+
+	"github.com/kuma-dp/kuma-dp/resource"
+)
 
 // Modes of a control plane.
 const (
@@ -31,24 +35,25 @@ func Defaults(mode, environment string) []*resource.Resource {
 
 func globalDefaults() []*resource.Resource {
 	// synced selects what came from another zone and has these labels too.
-	synced := func(labels ...string) *resource.LabelSelector {
+	synced := func(labels map[string]string) *resource.LabelSelector {
 		all := map[string]string{resource.LabelOrigin: resource.OriginGlobal}
-		for i := 0; i < len(labels); i += 2 {
-			all[labels[i]] = labels[i+1]
-		}
+		maps.Copy(all, labels)
 		return matching(all)
 	}
 	const headless = "k8s.kuma.io/is-headless-service"
+	kube := func(isHeadless string) map[string]string {
+		return map[string]string{headless: isHeadless, resource.LabelEnv: resource.EnvKubernetes}
+	}
 	return []*resource.Resource{
-		generatorOf("synced-mesh-multi-zone-service", "{{ .DisplayName }}.mzsvc.mesh.local", resource.GeneratorSelector{MeshMultiZoneService: synced()}),
+		generatorOf("synced-mesh-multi-zone-service", "{{ .DisplayName }}.mzsvc.mesh.local", resource.GeneratorSelector{MeshMultiZoneService: synced(nil)}),
 		generatorOf("synced-kube-mesh-service", "{{ .DisplayName }}.{{ .Namespace }}.svc.{{ .Zone }}.mesh.local",
-			resource.GeneratorSelector{MeshService: synced(headless, "false", resource.LabelEnv, resource.EnvKubernetes)}),
+			resource.GeneratorSelector{MeshService: synced(kube("false"))}),
 		generatorOf("synced-headless-kube-mesh-service",
 			`{{ label "statefulset.kubernetes.io/pod-name" }}.{{ label "k8s.kuma.io/service-name" }}.{{ .Namespace }}.svc.{{ .Zone }}.mesh.local`,
-			resource.GeneratorSelector{MeshService: synced(headless, "true", resource.LabelEnv, resource.EnvKubernetes)}),
+			resource.GeneratorSelector{MeshService: synced(kube("true"))}),
 		generatorOf("synced-universal-mesh-service", "{{ .DisplayName }}.svc.{{ .Zone }}.mesh.local",
-			resource.GeneratorSelector{MeshService: synced(resource.LabelEnv, resource.EnvUniversal)}),
-		generatorOf("synced-mesh-external-service", "{{ .DisplayName }}.extsvc.mesh.local", resource.GeneratorSelector{MeshExternalService: synced()}),
+			resource.GeneratorSelector{MeshService: synced(map[string]string{resource.LabelEnv: resource.EnvUniversal})}),
+		generatorOf("synced-mesh-external-service", "{{ .DisplayName }}.extsvc.mesh.local", resource.GeneratorSelector{MeshExternalService: synced(nil)}),
 	}
 }
 

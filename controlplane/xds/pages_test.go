@@ -123,8 +123,8 @@ func TestPages(t *testing.T) {
 			[]string{"kuma:dns", "_kuma:dynamicconfig:observability"},
 		},
 		{
-			"3 that binds", metricPolicy, agentOf("3.0.0", featureBindOutbounds), pages3,
-			page(pages3, "meshmetric", observation, observationTag), []string{"kuma:dns"},
+			"3 that binds", metricPolicy, agentOf("3.0.0", featureBindOutbounds), pages3, page(pages3, "meshmetric", observation, observationTag),
+			[]string{"kuma:dns"},
 		},
 		{"3 that binds, without metrics", "", agentOf("3.0.0", featureBindOutbounds), "", nil, []string{"kuma:dns", pages3, pages2x}},
 	} {
@@ -172,11 +172,7 @@ func TestPages(t *testing.T) {
 // TestPagesThroughEnvoy asks a real Envoy as an agent does, which begins with a bound that a table of a few hundred names
 // exceeds.
 func TestPagesThroughEnvoy(t *testing.T) {
-	dir, err := os.MkdirTemp("", "pages") // the path of a socket must be short
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	dir := t.TempDir()
 	long := strings.Repeat(`{"x":"y"}`, 2000)
 	pages := []effect.Page{{Name: "meshmetric", Body: []byte("{}")}, {Name: "dns", Body: []byte(long)}}
 	r, err := new(builder).listener(newPages(effect.Env{WorkDir: dir}, pages3, pages))

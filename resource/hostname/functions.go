@@ -89,10 +89,7 @@ func checkFormat(format string, args []any) error {
 			total += int(n)
 		}
 		total += longest
-		format = rest[end:]
-		if strings.HasPrefix(format, "%") {
-			format = format[1:]
-		}
+		format = strings.TrimPrefix(rest[end:], "%")
 	}
 	return ErrLong
 }
