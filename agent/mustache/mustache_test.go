@@ -84,7 +84,7 @@ func TestAsTheLibrary(t *testing.T) {
 
 func FuzzRender(f *testing.F) {
 	f.Add("{{#n}}{{a}}{{/n}}")
-	f.Fuzz(func(t *testing.T, template string) {
+	f.Fuzz(func(_ *testing.T, template string) {
 		_, _ = Render(template, values)
 	})
 }

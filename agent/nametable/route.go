@@ -81,9 +81,14 @@ func (r *route) init(socket string, reg prometheus.Registerer) error {
 	// The names are those of Kuma.
 	path := prometheus.Labels{"path": "/dns"}
 	const space, sub = "kuma_dp", "envoyconfigfetcher"
-	r.calls = prometheus.NewCounter(prometheus.CounterOpts{Namespace: space, Subsystem: sub, Name: "handler_call_count", Help: "Questions for a configuration to Envoy.", ConstLabels: path})
-	r.errors = prometheus.NewCounter(prometheus.CounterOpts{Namespace: space, Subsystem: sub, Name: "error_count", Help: "Questions that brought neither an answer nor a plain no.", ConstLabels: path})
-	r.took = prometheus.NewHistogram(prometheus.HistogramOpts{Namespace: space, Subsystem: sub, Name: "handler_call_duration_seconds", Help: "Time of a question.", ConstLabels: path, Buckets: prometheus.DefBuckets})
+	counter := func(name, help string) prometheus.Counter {
+		return prometheus.NewCounter(prometheus.CounterOpts{Namespace: space, Subsystem: sub, Name: name, Help: help, ConstLabels: path})
+	}
+	r.calls = counter("handler_call_count", "Questions for a configuration to Envoy.")
+	r.errors = counter("error_count", "Questions that brought neither an answer nor a plain no.")
+	r.took = prometheus.NewHistogram(prometheus.HistogramOpts{
+		Namespace: space, Subsystem: sub, Name: "handler_call_duration_seconds", Help: "Time of a question.", ConstLabels: path, Buckets: prometheus.DefBuckets,
+	})
 	if reg == nil {
 		return nil
 	}
