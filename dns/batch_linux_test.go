@@ -8,7 +8,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 	"unsafe"
 
 	mdns "github.com/miekg/dns"
@@ -106,17 +105,6 @@ func udpPair(t testing.TB) (server, client *net.UDPConn) {
 	}
 	t.Cleanup(func() { server.Close() })
 	return server, dialUDP(t, addrPort(server.LocalAddr()))
-}
-
-func dialUDP(t testing.TB, to netip.AddrPort) *net.UDPConn {
-	t.Helper()
-	client, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(to))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { client.Close() })
-	client.SetDeadline(time.Now().Add(10 * time.Second))
-	return client
 }
 
 // From the packet to its answer, sockets and metrics included.

@@ -41,13 +41,14 @@ func BenchmarkMeshName(b *testing.B) {
 	s := start(b, Config{Upstreams: []netip.AddrPort{dead(b)}})
 	_, table := benchTable(1000)
 	s.SetTable(table)
-	conn, err := net.Dial("udp", s.Addrs()[0].String())
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer conn.Close()
-	conn.SetDeadline(time.Now().Add(time.Minute))
-	msg, buf := wire(question("service-500.demo.svc.mesh.local", mdns.TypeA)), make([]byte, 512)
+	roundTrips(b, s, "service-500.demo.svc.mesh.local")
+}
+
+// roundTrips asks for the addresses of a name, one query after the other.
+func roundTrips(b *testing.B, s *Server, name string) {
+	b.Helper()
+	conn := dialUDP(b, s.Addrs()[0])
+	msg, buf := wire(question(name, mdns.TypeA)), make([]byte, 512)
 	b.ReportAllocs()
 	for b.Loop() {
 		if _, err := conn.Write(msg); err != nil {

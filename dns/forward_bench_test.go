@@ -5,7 +5,6 @@ import (
 	"net"
 	"net/netip"
 	"testing"
-	"time"
 
 	mdns "github.com/miekg/dns"
 )
@@ -14,22 +13,7 @@ import (
 func BenchmarkCached(b *testing.B) {
 	s := start(b, Config{Upstreams: []netip.AddrPort{fake(b, nil).addr}})
 	s.SetTable(NewTable(nil, DefaultTTL))
-	conn, err := net.Dial("udp", s.Addrs()[0].String())
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer conn.Close()
-	conn.SetDeadline(time.Now().Add(time.Minute))
-	msg, buf := wire(question("example.com", mdns.TypeA)), make([]byte, 512)
-	b.ReportAllocs()
-	for b.Loop() {
-		if _, err := conn.Write(msg); err != nil {
-			b.Fatal(err)
-		}
-		if _, err := conn.Read(buf); err != nil {
-			b.Fatal(err)
-		}
-	}
+	roundTrips(b, s, "example.com")
 	if st := s.Status().Cache; st.Misses > 40 { // it is refreshed twice a minute
 		b.Fatalf("%+v", st)
 	}
@@ -75,12 +59,7 @@ func BenchmarkForwarded(b *testing.B) {
 	}()
 	s := start(b, Config{Upstreams: []netip.AddrPort{addrPort(up.LocalAddr())}})
 	s.SetTable(NewTable(nil, DefaultTTL))
-	conn, err := net.Dial("udp", s.Addrs()[0].String())
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer conn.Close()
-	conn.SetDeadline(time.Now().Add(time.Minute))
+	conn := dialUDP(b, s.Addrs()[0])
 	msg, buf := wire(question("00000000.example.com", mdns.TypeA)), make([]byte, 512)
 	b.ReportAllocs()
 	const window = 32 // queries under way at once

@@ -207,3 +207,15 @@ func dead(t testing.TB) netip.AddrPort {
 	defer so.tcp.Close()
 	return addrPort(so.udp.LocalAddr())
 }
+
+// dialUDP connects to a server until the test ends.
+func dialUDP(t testing.TB, to netip.AddrPort) *net.UDPConn {
+	t.Helper()
+	client, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(to))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { client.Close() })
+	client.SetDeadline(time.Now().Add(time.Minute))
+	return client
+}
