@@ -37,10 +37,10 @@ test: setup-test build ## run every test: unit (race), namespaces, end to end wi
 	@# Whole meshes one after the other: each wants the machine for itself.
 	$(GO) test -race -p 1 -timeout 20m ./test/...
 
-bench: ## print every budget as a benchmark; fails nothing
+bench: ## print every budget as a benchmark; fails nothing; ONLY=dns measures one section
 	@scripts/setup test
 	@$(MAKE) --no-print-directory build
-	CGO_ENABLED=0 $(GO) run ./test/bench
+	CGO_ENABLED=0 $(GO) run ./test/bench $(if $(ONLY),-only '$(ONLY)')
 
 fuzz: ## run every fuzz target for FUZZ_TIME
 	@for p in $$($(GO) list ./...); do for f in $$($(GO) test -list '^Fuzz' $$p | grep ^Fuzz); do \

@@ -30,7 +30,7 @@ const (
 )
 
 func goBenches() []goBench {
-	const xds, inspect = "./controlplane/xds", "./controlplane/inspect"
+	const xds, inspect, dns = "./controlplane/xds", "./controlplane/inspect", "./dns"
 	return []goBench{
 		{mixed + ": rules and configuration from cold", "", "30 ms", xds, "^BenchmarkMixCold$", "ns/op", "20x"},
 		{mixed + ": a policy of one service changed, until the answer is made", "", "1 ms", xds, "^BenchmarkMixChange$/^service$", "median-ns", "200x"},
@@ -40,6 +40,8 @@ func goBenches() []goBench {
 		{"a MeshService among 10,000: from its PUT to its address and hostname", "", "50 ms", "./test/bench", "^BenchmarkHostname$/^10000$", "median-ns", "200x"},
 		{"preview of a policy on 1,000 proxies that has no like", "", "1 s", inspect, "^BenchmarkPreview$/^first_policy$", "ns/op", "3x"},
 		{"preview of a policy on 1,000 proxies, beside 100 others", "", "", inspect, "^BenchmarkPreview$/^100_policies$", "ns/op", "3x"},
+		{"resolver: 50,000 names made into a table, which takes the place of another at once", "", "50 ms", dns, "^BenchmarkNewTable$", "ns/op", "10x"},
+		{"resolver: answer for a mesh name, without the socket", "", "100 ns", dns, "^BenchmarkRespond$", "ns/op", "1000000x"},
 	}
 }
 

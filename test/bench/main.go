@@ -13,23 +13,22 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"slices"
 	"strings"
 	"syscall"
 	"time"
-
-	"github.com/kuma-dp/kuma-dp/internal/realenvoy"
-	"github.com/kuma-dp/kuma-dp/test/scene"
 )
 
 func main() {
 	bin := flag.String("bin", "bin", "folder with the binaries")
 	starts := flag.Int("starts", 10, "starts of agent and control plane to measure")
 	changes := flag.Int("changes", 60, "policy changes to measure")
+	only := flag.String("only", "", "sections to measure, a regular expression: go, puts, dns, redirection, control-plane, agent-memory, policy-change, agent-start")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := run(ctx, os.Stdout, *bin, *starts, *changes)
+	err := run(ctx, os.Stdout, *bin, *only, *starts, *changes)
 	stop()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
@@ -40,22 +39,22 @@ func main() {
 // row is one line of the table: the figures of Kuma 2.9.13 are those of the design, measured on a two-core machine.
 type row struct{ what, kuma, budget, ours string }
 
-func run(ctx context.Context, out io.Writer, bin string, starts, changes int) (err error) {
+func run(ctx context.Context, out io.Writer, bin, only string, starts, changes int) (err error) {
 	bin, err = filepath.Abs(bin)
 	if err != nil {
 		return err
 	}
-	envoy, err := realenvoy.Find()
+	sections, err := regexp.Compile(only)
 	if err != nil {
-		return err
+		return fmt.Errorf("flag -only: %w", err)
 	}
-	s, err := scene.New(scene.Config{Prefix: "kuma-bench", Bin: bin, Envoy: envoy})
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, s.Close()) }()
-	b := bench{scene: s, bin: bin, starts: starts, changes: changes}
-	rows, err := b.all(ctx)
+	b := bench{bin: bin, starts: starts, changes: changes}
+	defer func() {
+		if b.scene != nil {
+			err = errors.Join(err, b.scene.Close())
+		}
+	}()
+	rows, err := b.measure(ctx, sections)
 	if err != nil {
 		return err
 	}

@@ -9,9 +9,12 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"regexp"
+	"slices"
 	"strings"
 	"time"
 
+	"github.com/kuma-dp/kuma-dp/internal/realenvoy"
 	"github.com/kuma-dp/kuma-dp/test/scene"
 )
 
@@ -35,19 +38,71 @@ type bench struct {
 	url             string
 }
 
-// all measures one thing after the other.
-func (b *bench) all(ctx context.Context) ([]row, error) {
+// section is a part of the table that can be had alone, after those that it needs.
+type section struct {
+	name  string
+	needs []string
+	run   func(context.Context) ([]row, error)
+}
+
+func (b *bench) sections() []section {
+	return []section{
+		{"go", nil, b.goBenches},
+		{"puts", nil, b.puts},
+		{"dns", nil, b.resolvers},
+		{"redirection", nil, b.redirection},
+		{"scene", nil, b.newScene},
+		{"control-plane", []string{"scene"}, b.controlPlane},
+		{"mesh", []string{"control-plane"}, b.up},
+		{"agent-memory", []string{"mesh"}, b.agentMemory},
+		{"policy-change", []string{"mesh"}, b.policyChange},
+		{"agent-start", []string{"mesh"}, b.agentStart},
+	}
+}
+
+// choose returns the sections whose names match, and those that they need.
+func choose(all []section, only *regexp.Regexp) ([]section, error) {
+	wanted := map[string]bool{}
+	for _, s := range slices.Backward(all) { // what is needed comes before
+		if only.MatchString(s.name) || wanted[s.name] {
+			wanted[s.name] = true
+			for _, n := range s.needs {
+				wanted[n] = true
+			}
+		}
+	}
+	chosen := slices.DeleteFunc(all, func(s section) bool { return !wanted[s.name] })
+	if len(chosen) == 0 {
+		return nil, fmt.Errorf("no section matches %q", only)
+	}
+	return chosen, nil
+}
+
+// measure measures one thing after the other.
+func (b *bench) measure(ctx context.Context, only *regexp.Regexp) ([]row, error) {
+	chosen, err := choose(b.sections(), only)
+	if err != nil {
+		return nil, err
+	}
 	var rows []row
-	for _, measure := range []func(context.Context) ([]row, error){
-		b.goBenches, b.puts, b.redirection, b.controlPlane, b.up, b.agentMemory, b.policyChange, b.agentStart,
-	} {
-		r, err := measure(ctx)
+	for _, s := range chosen {
+		r, err := s.run(ctx)
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("section %s: %w", s.name, err)
 		}
 		rows = append(rows, r...)
 	}
 	return rows, nil
+}
+
+// newScene is what the rest is measured on.
+func (b *bench) newScene(context.Context) ([]row, error) {
+	envoy, err := realenvoy.Find()
+	if err != nil {
+		return nil, err
+	}
+	b.scene, err = scene.New(scene.Config{Prefix: "kuma-bench", Bin: b.bin, Envoy: envoy})
+	return nil, err
 }
 
 // controlPlane starts kuma-cp again and again on the same store, then reads its idle memory.
