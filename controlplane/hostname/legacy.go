@@ -49,6 +49,9 @@ type legacyMesh struct {
 	cursor netip.Addr
 	// starved is how many services were without address when it was last logged.
 	starved int
+	// record is what was last read or made, and text how it is stored: most often nobody else has written it.
+	record resource.ServiceVIPs
+	text   string
 }
 
 func newLegacy(s store.Store, zone string, prefix netip.Prefix, port uint32, log *slog.Logger) *legacy {
@@ -212,11 +215,22 @@ func (l *legacy) decide(mesh string, stored *resource.Resource) store.Op {
 	if stored != nil {
 		old = resource.SpecOf[*resource.Config](stored)
 	}
-	have, err := resource.ParseServiceVIPs(old)
-	if err != nil {
-		l.log.Error("the record of the addresses of kuma.io/service is damaged: all get new ones", "mesh", mesh, "record", stored.Name, "error", err)
+	m := l.mesh(mesh)
+	if old == nil || old.Config != m.text || m.text == "" {
+		have, err := resource.ParseServiceVIPs(old)
+		if err != nil {
+			l.log.Error("the record of the addresses of kuma.io/service is damaged: all get new ones", "mesh", mesh, "record", stored.Name, "error", err)
+		}
+		m.record, m.text = have, ""
+		if err == nil && old != nil {
+			m.text = old.Config
+		}
 	}
-	spec, err := l.assign(mesh, have).Encode()
+	record := l.assign(mesh, m.record)
+	spec, err := record.Encode()
+	if err == nil {
+		m.record, m.text = record, spec.Config
+	}
 	switch {
 	case err != nil: // a map of strings and numbers
 		l.log.Error("could not write the addresses of kuma.io/service", "mesh", mesh, "error", err)
@@ -231,9 +245,9 @@ func (l *legacy) decide(mesh string, stored *resource.Resource) store.Op {
 	case old.Config == spec.Config:
 		return store.Op{}
 	}
-	next := *stored
-	next.Spec = spec
-	return store.Op{Action: store.Update, Resource: &next}
+	updated := *stored
+	updated.Spec = spec
+	return store.Op{Action: store.Update, Resource: &updated}
 }
 
 // assign returns the addresses that a mesh should have: those of before for services that are still there, free ones for
@@ -254,7 +268,7 @@ func (l *legacy) assign(mesh string, have resource.ServiceVIPs) resource.Service
 			continue
 		}
 		out[key] = have[key]
-		if ok {
+		if ok && !l.isEntry(have[key], service, addr) {
 			out[key] = l.entry(service, addr)
 		}
 	}
@@ -286,4 +300,13 @@ func (l *legacy) entry(service string, addr netip.Addr) resource.ServiceVIP {
 	return resource.ServiceVIP{Address: addr.String(), Outbounds: []resource.ServiceVIPPort{
 		{Port: l.port, TagSet: map[string]string{resource.TagService: service}, Origin: originService},
 	}}
+}
+
+// isEntry tells whether an entry is as l.entry makes it.
+func (l *legacy) isEntry(v resource.ServiceVIP, service string, addr netip.Addr) bool {
+	if len(v.Outbounds) != 1 || v.Address != addr.String() {
+		return false
+	}
+	o := v.Outbounds[0]
+	return o.Port == l.port && o.Origin == originService && len(o.TagSet) == 1 && o.TagSet[resource.TagService] == service
 }

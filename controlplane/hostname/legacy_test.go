@@ -1,6 +1,8 @@
 package hostname
 
 import (
+	"fmt"
+	"log/slog"
 	"net/netip"
 	"testing"
 
@@ -201,5 +203,26 @@ func TestNewLegacy(t *testing.T) {
 		if refused := err != nil; refused != (cidr != "240.0.0.0/3") {
 			t.Errorf("%s: %v", cidr, err)
 		}
+	}
+}
+
+// BenchmarkLegacy is one value of kuma.io/service more, and one less, among ten thousand.
+func BenchmarkLegacy(b *testing.B) {
+	l := newLegacy(nil, "z", netip.MustParsePrefix(DefaultLegacyCIDR), 80, slog.New(slog.DiscardHandler))
+	m := l.mesh("m")
+	m.mode = resource.MeshServicesDisabled
+	owner := map[resource.Key]bool{service("a", 0).Key: true}
+	for i := range 10_000 {
+		m.owners[fmt.Sprint("service-", i)] = owner
+	}
+	stored := l.decide("m", nil).Resource
+	for i := 0; b.Loop(); i++ {
+		m.owners[fmt.Sprint("new-", i)] = owner
+		delete(m.owners, fmt.Sprint("new-", i-1))
+		op := l.decide("m", stored)
+		if op.Resource == nil {
+			b.Fatal("nothing is to be written")
+		}
+		stored = op.Resource
 	}
 }
