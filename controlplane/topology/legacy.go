@@ -263,14 +263,25 @@ func (e *edit) serviceVIPs(next *resource.Resource) {
 	if err != nil {
 		vips = resource.ServiceVIPs{}
 	}
-	for _, side := range []resource.ServiceVIPs{e.ix.legacy.vips, vips} {
+	before := e.ix.legacy.vips
+	for _, side := range []resource.ServiceVIPs{before, vips} {
 		for key := range side {
-			if s, ok := resource.ServiceOfVIPKey(key); ok {
+			if s, ok := resource.ServiceOfVIPKey(key); ok && !sameVIP(before, vips, key) {
 				e.legacy[s] = true
 			}
 		}
 	}
 	e.ix.legacy.vips = vips
+}
+
+// sameVIP tells whether a change of the addresses leaves what legacyService reads of one entry.
+func sameVIP(before, after resource.ServiceVIPs, key string) bool {
+	a, inBefore := before[key]
+	b, inAfter := after[key]
+	if inBefore != inAfter || a.Address != b.Address || len(a.Outbounds) != len(b.Outbounds) {
+		return false
+	}
+	return len(a.Outbounds) == 0 || a.Outbounds[0].Port == b.Outbounds[0].Port
 }
 
 // finishLegacy makes every kuma.io/service again that something was said about.
