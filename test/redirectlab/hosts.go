@@ -102,7 +102,8 @@ func Snapshot(t testing.TB, h *netlab.Host) string {
 nft list ruleset 2>/dev/null; ip -o addr; ip rule; ip -6 rule; ip route; ip -6 route`)
 	var lines []string
 	for line := range strings.Lines(out) {
-		if strings.HasPrefix(line, "#") { // dates
+		// Dates; and link-local addresses, which the kernel makes by itself, some time after a link is up.
+		if strings.HasPrefix(line, "#") || strings.Contains(line, "inet6 fe80:") {
 			continue
 		}
 		// The built-in chains of the legacy flavour count whatever the kernel sends by itself, such as neighbour discovery.
