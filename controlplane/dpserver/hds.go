@@ -145,6 +145,8 @@ func (h *HDS) StreamHealthCheck(stream health.HealthDiscoveryService_StreamHealt
 			}
 		case err := <-failed:
 			return err
+		case <-stream.Context().Done():
+			return status.FromContextError(stream.Context().Err()).Err()
 		}
 	}
 }

@@ -80,6 +80,8 @@ type Server struct {
 	http *http.Server
 	grpc *grpc.Server
 
+	withdrawals withdrawals
+
 	mu       sync.Mutex
 	listener net.Listener
 }
@@ -169,17 +171,24 @@ func (s *Server) Run(ctx context.Context) error {
 	conf := s.cfg.TLS.Clone()
 	conf.MinVersion = max(conf.MinVersion, tls.VersionTLS12)
 	sp := newSplit(s.listener, conf, s.cfg.ReadHeaderTimeout, s.log)
-	failed := make(chan error, 3)
+	failed := make(chan error, 4)
 	var wg sync.WaitGroup
 	wg.Go(func() { failed <- sp.run() }) //nolint:contextcheck // sp.close ends it, and a handshake has its own timeout
 	wg.Go(func() { failed <- s.http.Serve(sp.plain) })
 	wg.Go(func() { failed <- s.grpc.Serve(sp.grpc) })
+	following, unfollow := context.WithCancel(ctx)
+	wg.Go(func() {
+		if err := s.followSecrets(following); err != nil {
+			failed <- err
+		}
+	})
 	var err error
 	select {
 	case <-ctx.Done():
 	case err = <-failed:
 		err = fmt.Errorf("serve data planes on %s: %w", s.listener.Addr(), err)
 	}
+	unfollow()
 	sp.close()
 	s.grpc.Stop()
 	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
@@ -200,7 +209,7 @@ func (s *Server) recoverUnary(ctx context.Context, req any, info *grpc.UnaryServ
 
 func (s *Server) recoverStream(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, next grpc.StreamHandler) (err error) {
 	defer s.recovered(info.FullMethod, &err)
-	return next(srv, stream)
+	return s.guardStream(srv, stream, next)
 }
 
 func (s *Server) recovered(method string, err *error) {
