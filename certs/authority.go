@@ -30,6 +30,8 @@ type AuthorityConfig struct {
 	Mesh string
 	// RSABits is the size of the key, 2048 when 0.
 	RSABits int
+	// ECDSA makes a key on P-256 instead.
+	ECDSA bool
 	// Lifetime is ten years when 0.
 	Lifetime time.Duration
 	Now      time.Time
@@ -38,8 +40,8 @@ type AuthorityConfig struct {
 // DefaultAuthorityLifetime is the lifetime of an authority that says none (contract controlplane.md §5.1).
 const DefaultAuthorityLifetime = 10 * 365 * 24 * time.Hour
 
-// NewAuthority makes the self-signed authority of a mesh, in the form of contract controlplane.md §5.1: RSA, serial 0,
-// subject O=Kuma OU=Mesh CN={mesh}, URI SAN spiffe://{mesh}. It returns certificate and key as PEM.
+// NewAuthority makes the self-signed authority of a mesh, in the form of contract controlplane.md §5.1: RSA unless told otherwise,
+// serial 0, subject O=Kuma OU=Mesh CN={mesh}, URI SAN spiffe://{mesh}. It returns certificate and key as PEM.
 func NewAuthority(cfg AuthorityConfig) (certPEM, keyPEM []byte, err error) {
 	if _, err := ParseSPIFFEID(SPIFFEID{TrustDomain: cfg.Mesh}.String()); err != nil {
 		return nil, nil, fmt.Errorf("make authority: %w", err)
@@ -54,7 +56,12 @@ func NewAuthority(cfg AuthorityConfig) (certPEM, keyPEM []byte, err error) {
 	if life == 0 {
 		life = DefaultAuthorityLifetime
 	}
-	key, err := rsa.GenerateKey(rand.Reader, bits)
+	var key crypto.Signer
+	if cfg.ECDSA {
+		key, err = NewKey(ECDSAP256)
+	} else {
+		key, err = rsa.GenerateKey(rand.Reader, bits)
+	}
 	if err != nil {
 		return nil, nil, fmt.Errorf("make key of authority: %w", err)
 	}

@@ -220,7 +220,8 @@ func (c *ControlPlane) buildAPI(p *parts, zone resource.ZoneInfo, issuer *token.
 		OnMeshCreate: func(_ context.Context, mesh *resource.Resource) ([]store.Op, error) {
 			return meshOps(p.ids, mesh)
 		},
-		Extra: p.inspector.Routes,
+		OnMeshUpdate: p.ids.RetireOps,
+		Extra:        p.inspector.Routes,
 	}
 	if p.http {
 		a.HTTPAddress = hostPort(cfg.APIServer.HTTP.Interface, cfg.APIServer.HTTP.Port)

@@ -24,6 +24,14 @@ type MTLS struct {
 	// SkipValidation skips the checks of a provided backend.
 	SkipValidation bool           `json:"skipValidation,omitempty"`
 	Backends       []*MTLSBackend `json:"backends,omitempty"`
+	// Rotation lets a second backend in while proxies go over to it. It is ours: Kuma 2.9 has one backend.
+	Rotation *MTLSRotation `json:"rotation,omitempty"`
+}
+
+// MTLSRotation is a change of the authority under way: proxies trust all backends and have certificates of the enabled one.
+type MTLSRotation struct {
+	// To names the backend that is to remain.
+	To string `json:"to,omitempty"`
 }
 
 // MTLSBackend is one certificate authority.
@@ -67,6 +75,8 @@ type BuiltinConf struct {
 		RSABits uint32 `json:"RSAbits,omitempty"`
 		// Expiration defaults to 10y; grammar as Rotation.Expiration.
 		Expiration string `json:"expiration,omitempty"`
+		// KeyType is "RSA" (also when empty) or "ECDSA", on P-256; ours.
+		KeyType string `json:"keyType,omitempty"`
 	} `json:"caCert,omitempty"`
 }
 
@@ -141,6 +151,9 @@ const (
 	MTLSStrict     = "STRICT"
 	MTLSPermissive = "PERMISSIVE"
 
+	KeyRSA   = "RSA"
+	KeyECDSA = "ECDSA"
+
 	BackendBuiltin  = "builtin"
 	BackendProvided = "provided"
 )
@@ -158,12 +171,36 @@ func (m *Mesh) EnabledBackend() *MTLSBackend {
 	if m.MTLS == nil || m.MTLS.EnabledBackend == "" {
 		return nil
 	}
-	for _, b := range m.MTLS.Backends {
-		if b.Name == m.MTLS.EnabledBackend {
+	return m.MTLS.backend(m.MTLS.EnabledBackend)
+}
+
+func (m *MTLS) backend(name string) *MTLSBackend {
+	for _, b := range m.Backends {
+		if b.Name == name {
 			return b
 		}
 	}
 	return nil
+}
+
+// TrustedBackends are those whose certificates proxies accept, the enabled one first; none while mTLS is off.
+func (m *Mesh) TrustedBackends() []*MTLSBackend {
+	enabled := m.EnabledBackend()
+	if enabled == nil {
+		return nil
+	}
+	out := []*MTLSBackend{enabled}
+	for _, b := range m.MTLS.Backends {
+		if b != enabled {
+			out = append(out, b)
+		}
+	}
+	return out
+}
+
+// Trusts tells whether proxies accept certificates of a backend.
+func (m *Mesh) Trusts(backend string) bool {
+	return m.EnabledBackend() != nil && m.MTLS.backend(backend) != nil
 }
 
 // Passthrough tells whether traffic to unknown destinations is let through.

@@ -56,22 +56,35 @@ func validateMetrics(f *Faults, p Path, raw json.RawMessage) {
 }
 
 // ValidateMeshChange returns what forbids to replace old by new: the authority of a mesh cannot be exchanged while it is
-// in force, for the proxies would not trust each other (contract controlplane.md §5.1).
+// in force, for the proxies would not trust each other (contract controlplane.md §5.1), but by a rotation, where both are
+// trusted before and after.
 func ValidateMeshChange(old, new *Mesh) []Violation {
 	before, after := old.EnabledBackend(), new.EnabledBackend()
 	if before == nil || after == nil || before.Name == after.Name {
 		return nil
 	}
-	return []Violation{{
-		Field:  "mtls.enabledBackend",
-		Reason: "Changing CA when mTLS is enabled is forbidden. Disable mTLS first and then change the CA",
-	}}
+	reason := "Changing CA when mTLS is enabled is forbidden. Disable mTLS first and then change the CA"
+	if old.MTLS.Rotation != nil && new.MTLS.Rotation != nil {
+		if old.MTLS.backend(after.Name) != nil && new.MTLS.backend(before.Name) != nil {
+			return nil
+		}
+		reason = fmt.Sprintf("backends %q and %q must both be there before and after the change: see `kumactl rotate authority`", before.Name, after.Name)
+	}
+	return []Violation{{Field: "mtls.enabledBackend", Reason: reason}}
 }
 
 func (m *MTLS) validate(f *Faults, mesh string) {
 	p := Path("mtls")
-	if len(m.Backends) > 1 {
+	switch r := m.Rotation; {
+	case r == nil && len(m.Backends) > 1:
 		f.Add(p.Field("backends"), "cannot have more than 1 backends")
+	case r == nil:
+	case len(m.Backends) > 2:
+		f.Add(p.Field("backends"), "cannot have more than 2 backends during a rotation")
+	case m.EnabledBackend == "":
+		f.Add(p.Field("rotation"), "needs an enabledBackend")
+	case m.backend(r.To) == nil:
+		f.Add(p.Field("rotation").Field("to"), "has to be set to one of the backends in the mesh")
 	}
 	seen := map[string]bool{}
 	for i, b := range m.Backends {
@@ -129,6 +142,7 @@ func (b *MTLSBackend) validateBuiltin(f *Faults, p Path) {
 	if n := conf.CACert.RSABits; n != 0 && (n < minRSABits || n > maxRSABits) {
 		f.Add(p.Field("RSAbits"), fmt.Sprintf("must be in inclusive range [%d, %d]", minRSABits, maxRSABits))
 	}
+	f.OneOf(p.Field("keyType"), conf.CACert.KeyType, KeyRSA, KeyECDSA)
 	if e := conf.CACert.Expiration; e != "" && !isRotation(e) {
 		f.Add(p.Field("expiration"), "has to be a valid format")
 	}

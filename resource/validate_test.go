@@ -148,6 +148,11 @@ func TestMeshValidation(t *testing.T) {
 		{"empty", "{type: Mesh, name: m}", nil},
 		{"mtls", mesh("mtls: {enabledBackend: a, backends: [{name: a, type: builtin, mode: PERMISSIVE, dpCert: {rotation: {expiration: 1d}, requestTimeout: 5s}, rootChain: {requestTimeout: 1s}, conf: {caCert: {RSAbits: 4096, expiration: 10y}}}]}"), nil},
 		{"two backends", mesh("mtls: {backends: [{name: a, type: builtin}, {name: a, type: builtin}]}"), []string{"mtls.backends: cannot have more than 1 backends", `mtls.backends[1].name: "a" name is already used for another backend`}},
+		{"rotation", mesh("mtls: {enabledBackend: a, rotation: {to: b}, backends: [{name: a, type: builtin}, {name: b, type: builtin, conf: {caCert: {keyType: ECDSA}}}]}"), nil},
+		{"rotation to nothing", mesh("mtls: {enabledBackend: a, rotation: {to: c}, backends: [{name: a, type: builtin}, {name: b, type: builtin}]}"), []string{"mtls.rotation.to: has to be set to one of the backends in the mesh"}},
+		{"rotation without mTLS", mesh("mtls: {rotation: {to: a}, backends: [{name: a, type: builtin}]}"), []string{"mtls.rotation: needs an enabledBackend"}},
+		{"rotation of three", mesh("mtls: {enabledBackend: a, rotation: {to: b}, backends: [{name: a, type: builtin}, {name: b, type: builtin}, {name: c, type: builtin}]}"), []string{"mtls.backends: cannot have more than 2 backends during a rotation"}},
+		{"type of key", backend("type: builtin, conf: {caCert: {keyType: DSA}}"), []string{p + "conf.caCert.keyType: in body should be one of [RSA ECDSA]"}},
 		{"enabled", mesh("mtls: {enabledBackend: b, backends: [{name: a, type: builtin}]}"), []string{"mtls.enabledBackend: has to be set to one of the backends in the mesh"}},
 		{"name", mesh("mtls: {backends: [{type: builtin}]}"), []string{p + "name: cannot be empty"}},
 		{"name syntax", mesh("mtls: {backends: [{name: A, type: builtin}]}"), []string{p + "name: " + subdomain}},
@@ -185,18 +190,37 @@ func TestMeshValidation(t *testing.T) {
 }
 
 func TestValidateMeshChange(t *testing.T) {
-	mesh := func(enabled string) *resource.Mesh {
-		return resource.SpecOf[*resource.Mesh](decode(t, "{type: Mesh, name: m, mtls: {enabledBackend: '"+enabled+"', backends: [{name: a}, {name: b}]}}"))
+	const forbidden = "Changing CA when mTLS is enabled is forbidden. Disable mTLS first and then change the CA"
+	const both = "backends \"a\" and \"b\" must both be there before and after the change: see `kumactl rotate authority`"
+	on := func(enabled, names, rest string) string {
+		return "{enabledBackend: '" + enabled + "', backends: [" + names + "]" + rest + "}"
 	}
-	for _, tt := range []struct {
-		name, from, to string
-		refused        bool
-	}{
-		{"on", "", "a", false}, {"off", "a", "", false}, {"same", "a", "a", false}, {"exchange", "a", "b", true},
+	const a, b, ab, rotation = "{name: a}", "{name: b}", "{name: a}, {name: b}", ", rotation: {to: b}"
+	for _, tt := range []struct{ name, from, to, want string }{
+		{"on", on("", ab, ""), on("a", ab, ""), ""},
+		{"off", on("a", ab, ""), on("", ab, ""), ""},
+		{"same", on("a", ab, ""), on("a", ab, ""), ""},
+		{"exchange", on("a", ab, ""), on("b", ab, ""), forbidden},
+		{"exchange with the rotation", on("a", a, ""), on("b", ab, rotation), forbidden},
+		{"rotation begins", on("a", a, ""), on("a", ab, rotation), ""},
+		{"rotation goes on", on("a", ab, rotation), on("b", ab, rotation), ""},
+		{"rotation turns back", on("b", ab, rotation), on("a", ab, rotation), ""},
+		{"the old one is taken away at once", on("a", ab, rotation), on("b", b, rotation), both},
+		{"the new one is not trusted yet", on("a", a, rotation), on("b", ab, rotation), both},
+		{"rotation ends", on("b", ab, rotation), on("b", b, ""), ""},
 	} {
-		if got := resource.ValidateMeshChange(mesh(tt.from), mesh(tt.to)); (len(got) > 0) != tt.refused {
-			t.Errorf("%s: got %v, want refused %v", tt.name, got, tt.refused)
-		}
+		t.Run(tt.name, func(t *testing.T) {
+			mesh := func(mtls string) *resource.Mesh {
+				return resource.SpecOf[*resource.Mesh](decode(t, "{type: Mesh, name: m, mtls: "+mtls+"}"))
+			}
+			got := ""
+			for _, v := range resource.ValidateMeshChange(mesh(tt.from), mesh(tt.to)) {
+				got += v.Reason
+			}
+			if got != tt.want {
+				t.Errorf("got %q, want %q", got, tt.want)
+			}
+		})
 	}
 }
 

@@ -244,9 +244,9 @@ func (s *Source) check(answer []string, key crypto.Signer) (*anypb.Any, *x509.Ce
 	if len(chain) < 2 {
 		return nil, nil, errors.New("control plane sent a certificate without its authority")
 	}
-	root := chain[len(chain)-1]
+	// An authority may come with further roots behind it.
 	own := certs.EncodeCertificates(chain[:len(chain)-1]...)
-	leaf, err := certs.Verify(own, certs.EncodeCertificates(root), key, time.Now())
+	leaf, err := certs.Verify(own, certs.EncodeCertificates(chain[1:]...), key, time.Now())
 	if err != nil {
 		return nil, nil, fmt.Errorf("control plane sent an unusable certificate: %w", err)
 	}

@@ -73,6 +73,8 @@ type Config struct {
 	Foresee func(*resource.Resource) []string
 	// OnMeshCreate returns what is committed together with a new Mesh: authorities, signing key, default policies.
 	OnMeshCreate func(ctx context.Context, mesh *resource.Resource) ([]store.Op, error)
+	// OnMeshUpdate returns what is committed together with a changed Mesh: the end of an authority that was rotated away.
+	OnMeshUpdate func(old, next *resource.Resource) []store.Op
 	// Extra adds endpoints of other packages.
 	Extra func(Router)
 

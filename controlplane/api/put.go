@@ -168,6 +168,9 @@ func (c collection) save(ctx context.Context, form resource.Form, given *resourc
 	case old != nil:
 		ops[0].Action, ops[0].ExpectVersion = store.Update, old.Version
 		status = http.StatusOK
+		if next.Kind == resource.KindMesh && cfg.OnMeshUpdate != nil {
+			ops = append(ops, cfg.OnMeshUpdate(old, next)...)
+		}
 	case next.Kind == resource.KindMesh && cfg.OnMeshCreate != nil:
 		more, err := cfg.OnMeshCreate(ctx, next)
 		if err != nil {

@@ -19,11 +19,16 @@ const defaultLeafLifetime = 24 * time.Hour
 // maxAuthorityFile bounds a file of a provided backend, in bytes.
 const maxAuthorityFile = certs.MaxPEM
 
+// backendKey names a backend.
+type backendKey struct{ mesh, name string }
+
 // authority is the loaded backend of a mesh. It is immutable.
 type authority struct {
 	*certs.Authority
 	backend  string
 	lifetime time.Duration
+	// trusted names all backends of the mesh, the one in force first.
+	trusted []string
 	// stamp names everything that it was made from: the mesh and the secrets, each with its version.
 	stamp string
 }
@@ -37,15 +42,44 @@ func keyKey(mesh, backend string) resource.Key {
 	return resource.Key{Kind: resource.KindSecret, Mesh: mesh, Name: mesh + ".ca-builtin-key-" + backend}
 }
 
-// Ops returns what creates the authority that mesh needs and the store lacks, to be committed together with the mesh: no
-// operation when mTLS is off or the authority is there already, for an authority is made once and reused. A provided
+// Ops returns what creates the authorities that mesh needs and the store lacks, to be committed together with the mesh: no
+// operation when mTLS is off or they are there already, for an authority is made once and reused. A provided
 // backend needs none; it is loaded, so that a certificate that cannot sign is refused now.
 func (i *Issuer) Ops(mesh *resource.Resource) ([]store.Op, error) {
-	b := resource.SpecOf[*resource.Mesh](mesh).EnabledBackend()
-	switch {
-	case b == nil:
-		return nil, nil
-	case b.Type != resource.BackendBuiltin:
+	var ops []store.Op
+	for _, b := range resource.SpecOf[*resource.Mesh](mesh).TrustedBackends() {
+		more, err := i.backendOps(mesh, b)
+		if err != nil {
+			return nil, err
+		}
+		ops = append(ops, more...)
+	}
+	return ops, nil
+}
+
+// RetireOps returns what takes away the authorities that a rotation has left behind, to be committed together with next: a
+// key that nobody trusts is not kept. Without a rotation they stay, as in 2.9, for the day that the backend comes back.
+func (i *Issuer) RetireOps(old, next *resource.Resource) []store.Op {
+	before, after := resource.SpecOf[*resource.Mesh](old), resource.SpecOf[*resource.Mesh](next)
+	if before.MTLS == nil || before.MTLS.Rotation == nil || after.EnabledBackend() == nil {
+		return nil
+	}
+	var ops []store.Op
+	for _, b := range before.TrustedBackends() {
+		if b.Type != resource.BackendBuiltin || after.Trusts(b.Name) {
+			continue
+		}
+		for _, key := range []resource.Key{certKey(old.Name, b.Name), keyKey(old.Name, b.Name)} {
+			if r, err := i.store.Get(key); err == nil {
+				ops = append(ops, store.Op{Action: store.Delete, Resource: &resource.Resource{Meta: resource.Meta{Key: r.Key}}})
+			}
+		}
+	}
+	return ops
+}
+
+func (i *Issuer) backendOps(mesh *resource.Resource, b *resource.MTLSBackend) ([]store.Op, error) {
+	if b.Type != resource.BackendBuiltin {
 		if resource.SpecOf[*resource.Mesh](mesh).MTLS.SkipValidation {
 			return nil, nil
 		}
@@ -98,7 +132,7 @@ func builtin(mesh string, b *resource.MTLSBackend) (certs.AuthorityConfig, error
 		return out, err
 	}
 	if ca := conf.CACert; ca != nil {
-		out.RSABits = int(ca.RSABits)
+		out.RSABits, out.ECDSA = int(ca.RSABits), ca.KeyType == resource.KeyECDSA
 		if ca.Expiration != "" {
 			var err error
 			if out.Lifetime, err = resource.ParseDuration(ca.Expiration); err != nil {
@@ -140,7 +174,7 @@ func (i *Issuer) load(mesh *resource.Resource, b *resource.MTLSBackend) (*author
 	}
 	stamp := m.stamp
 	i.mu.Lock()
-	known := i.authorities[mesh.Name]
+	known := i.authorities[backendKey{mesh.Name, b.Name}]
 	i.mu.Unlock()
 	// A version of 0 is a mesh that is only being written.
 	if known != nil && known.stamp == stamp && mesh.Version != 0 {
@@ -164,9 +198,12 @@ func (i *Issuer) load(mesh *resource.Resource, b *resource.MTLSBackend) (*author
 			return nil, fmt.Errorf("lifetime of certificates of backend %s: %w", b.Name, err)
 		}
 	}
+	for _, t := range resource.SpecOf[*resource.Mesh](mesh).TrustedBackends() {
+		out.trusted = append(out.trusted, t.Name)
+	}
 	if mesh.Version != 0 {
 		i.mu.Lock()
-		i.authorities[mesh.Name] = out
+		i.authorities[backendKey{mesh.Name, b.Name}] = out
 		i.mu.Unlock()
 	}
 	return out, nil
@@ -237,10 +274,38 @@ func (m *material) read(d *resource.DataSource) ([]byte, error) {
 }
 
 // Bundle returns the roots that the proxies of a mesh trust, as PEM; ErrDisabled when mTLS is off. It must not be changed.
+// The authority that signs comes first, by which an agent learns that its certificate is of another one.
 func (i *Issuer) Bundle(mesh string) ([]byte, error) {
-	a, err := i.authority(mesh)
+	all, err := i.trusted(mesh)
 	if err != nil {
 		return nil, fmt.Errorf("trust bundle: %w", err)
 	}
-	return a.Authority.Bundle(), nil
+	if len(all) == 1 {
+		return all[0].Authority.Bundle(), nil
+	}
+	var out []byte
+	for _, a := range all {
+		out = append(out, a.Authority.Bundle()...)
+	}
+	return out, nil
+}
+
+// trusted returns the loaded backends of a mesh, the one in force first.
+func (i *Issuer) trusted(mesh string) ([]*authority, error) {
+	r, err := i.store.Get(resource.Key{Kind: resource.KindMesh, Name: mesh})
+	if err != nil {
+		return nil, err
+	}
+	var out []*authority
+	for _, b := range resource.SpecOf[*resource.Mesh](r).TrustedBackends() {
+		a, err := i.load(r, b)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, a)
+	}
+	if len(out) == 0 {
+		return nil, fmt.Errorf("mesh %s: %w", mesh, ErrDisabled)
+	}
+	return out, nil
 }

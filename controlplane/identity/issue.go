@@ -20,8 +20,10 @@ type Identity struct {
 	// Cert is the leaf as PEM, Bundle the roots of the mesh.
 	Cert, Bundle []byte
 	// Key is the private key as PEM, nil when the proxy has its own. It is secret.
-	Key                 []byte
-	Backend             string
+	Key     []byte
+	Backend string
+	// Trusted names the backends whose certificates the mesh accepts.
+	Trusted             []string
 	NotBefore, NotAfter time.Time
 	// RenewAt is when IssueForProxy will make another: at four fifths of its life (contract controlplane.md §5.2).
 	RenewAt time.Time
@@ -168,7 +170,7 @@ func (i *Issuer) sign(ca *authority, names []*url.URL, pub crypto.PublicKey) (*I
 		return nil, err
 	}
 	return &Identity{
-		Cert: leaf.PEM, Bundle: ca.Authority.Bundle(), Backend: ca.backend, NotBefore: leaf.NotBefore, NotAfter: leaf.NotAfter,
+		Cert: leaf.PEM, Bundle: ca.Authority.Bundle(), Backend: ca.backend, Trusted: ca.trusted, NotBefore: leaf.NotBefore, NotAfter: leaf.NotAfter,
 		RenewAt: now.Add(leaf.NotAfter.Sub(now) / 5 * 4),
 	}, nil
 }
@@ -218,7 +220,7 @@ func (i *Issuer) note(ctx context.Context, dataplane resource.Key, id *Identity)
 		LastCertificateRegeneration: i.now().UTC().Format(time.RFC3339Nano),
 		CertificateRegenerations:    1,
 		IssuedBackend:               id.Backend,
-		SupportedBackends:           []string{id.Backend},
+		SupportedBackends:           id.Trusted,
 	}
 	if spec.MTLS != nil {
 		note.CertificateRegenerations += spec.MTLS.CertificateRegenerations

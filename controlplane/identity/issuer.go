@@ -46,7 +46,7 @@ type Issuer struct {
 	keyType certs.KeyType
 
 	mu          sync.Mutex
-	authorities map[string]*authority          // by mesh
+	authorities map[backendKey]*authority
 	proxies     map[resource.Key]*proxy        // made here, by Dataplane
 	waiters     map[resource.Key]chan struct{} // closed when the Dataplane appears
 	limits      map[resource.Key]*bucket
@@ -56,7 +56,7 @@ type Issuer struct {
 func New(cfg Config) *Issuer {
 	i := &Issuer{
 		store: cfg.Store, log: cfg.Log, now: cfg.Now, keyType: cfg.KeyType,
-		authorities: map[string]*authority{}, proxies: map[resource.Key]*proxy{},
+		authorities: map[backendKey]*authority{}, proxies: map[resource.Key]*proxy{},
 		waiters: map[resource.Key]chan struct{}{}, limits: map[resource.Key]*bucket{},
 	}
 	if i.log == nil {
@@ -116,7 +116,7 @@ func (i *Issuer) seen(ctx context.Context, old, new *resource.Resource) {
 		case resource.KindZoneEgress:
 			maps.DeleteFunc(i.proxies, func(k resource.Key, _ *proxy) bool { return k.Kind == old.Kind && k.Name == old.Name })
 		case resource.KindMesh:
-			delete(i.authorities, old.Name)
+			maps.DeleteFunc(i.authorities, func(k backendKey, _ *authority) bool { return k.mesh == old.Name })
 			maps.DeleteFunc(i.proxies, func(k resource.Key, _ *proxy) bool { return k.Kind == resource.KindZoneEgress && k.Mesh == old.Name })
 		}
 	}

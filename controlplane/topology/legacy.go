@@ -332,7 +332,7 @@ func (e *edit) legacyService(name string) *LegacyService {
 			continue
 		}
 		proxies++
-		if d.Identity() == authority(e.mesh) {
+		if e.mesh.Spec != nil && e.mesh.Spec.Trusts(d.Identity()) {
 			issued++
 		}
 		for i, in := range d.Inbounds() {
