@@ -167,6 +167,14 @@ func (a *Agent) identitySecret() string {
 	return "identity_cert:secret:" + a.cfg.Dataplane.Mesh
 }
 
+// trustSecret is the name under which Envoy asks for the authorities of its mesh; "" where identitySecret is.
+func (a *Agent) trustSecret() string {
+	if a.identitySecret() == "" {
+		return ""
+	}
+	return "mesh_ca:secret:" + a.cfg.Dataplane.Mesh
+}
+
 // fetch gets the bootstrap configuration, points it at the relay, and refuses one that reaches beyond the work directory.
 func (a *Agent) fetch(ctx context.Context, q bootstrap.Request, dir *workdir, socketPath string) (*relay.Bootstrap, *bootstrap.Response, error) {
 	cp := a.cfg.ControlPlane

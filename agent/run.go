@@ -165,6 +165,7 @@ func (a *Agent) buildRelay(p *parts, boot *relay.Bootstrap, socketPath string) e
 	token := a.cfg.DataplaneRuntime.source()
 	cfg := relay.Config{
 		SocketPath: socketPath, Upstream: p.upstream, Token: token, IdentitySecret: a.identitySecret(),
+		Signer: func(bundle []byte) bool { return p.identity.Signer(bundle) }, TrustSecret: a.trustSecret(),
 		IdentityWanted: func() { p.identity.Wanted() }, Observability: p.metrics.Configure, Log: a.log.With("component", "relay"),
 	}
 	// The time that a change of listeners may wait for clusters, and a second for Envoy to take it, come on top.

@@ -84,9 +84,12 @@ type Source struct {
 	cfg  Config
 	log  *slog.Logger
 	kick chan struct{}
+	turn chan struct{} // holds a token when another authority signs
 
 	mu     sync.Mutex
 	status Status
+	leaf   *x509.Certificate // nil before the first
+	signer *x509.Certificate // nil while it is not known
 }
 
 // New makes a Source; Run starts it.
@@ -98,7 +101,7 @@ func New(cfg Config) (*Source, error) {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	return &Source{cfg: cfg, log: log, kick: make(chan struct{}, 1), status: Status{State: Pending}}, nil
+	return &Source{cfg: cfg, log: log, kick: make(chan struct{}, 1), turn: make(chan struct{}, 1), status: Status{State: Pending}}, nil
 }
 
 // Status returns a snapshot.
@@ -116,13 +119,38 @@ func (s *Source) Wanted() {
 	}
 }
 
+// Signer takes the authorities that Envoy trusts, PEM, of which the first signs, and tells whether the certificate is of it.
+// If not, another one is asked for now. It does not block.
+func (s *Source) Signer(bundle []byte) (current bool) {
+	list, err := certs.ParseCertificates(bundle)
+	if err != nil {
+		return true // Envoy will say so
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.signer = list[0]
+	if s.current() {
+		return true
+	}
+	select {
+	case s.turn <- struct{}{}:
+	default:
+	}
+	return false
+}
+
+// current tells whether the certificate is of the authority that signs. The caller holds the lock.
+func (s *Source) current() bool {
+	return s.signer == nil || s.leaf != nil && s.leaf.CheckSignatureFrom(s.signer) == nil
+}
+
 func (s *Source) update(f func(*Status)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	f(&s.status)
 }
 
-// Run gets the certificate at once, and a new one at half of its life. It returns when ctx ends.
+// Run gets the certificate at once, and a new one at half of its life or when another authority signs. It returns when ctx ends.
 func (s *Source) Run(ctx context.Context) error {
 	wait := firstWait
 	wanted := false
@@ -138,11 +166,17 @@ func (s *Source) Run(ctx context.Context) error {
 			if soonest := time.Now().Add(time.Until(leaf.NotAfter) / 4); renew.Before(soonest) {
 				renew = soonest
 			}
-			s.update(func(st *Status) { *st = describe(leaf, renew) })
+			current := s.took(leaf, renew)
 			s.cfg.Issued(secret)
 			s.log.Info("workload certificate issued", "uris", strings.Join(s.Status().URIs, ","), "not_after", leaf.NotAfter, "renew_at", renew.Round(time.Second))
-			wait, wanted, told = firstWait, false, ""
-			s.until(ctx, renew)
+			wanted, told = false, ""
+			if current {
+				wait = firstWait
+				s.until(ctx, renew, s.turn)
+			} else { // signed while the authority changed; a control plane that keeps to the other one is not asked in a loop
+				s.until(ctx, time.Now().Add(wait/2+rand.N(wait)), nil)
+				wait = min(2*wait, longestWait)
+			}
 			continue
 		}
 		switch status.Code(err) {
@@ -187,8 +221,20 @@ func (s *Source) Run(ctx context.Context) error {
 	return nil
 }
 
-// until waits for a moment of the wall clock.
-func (s *Source) until(ctx context.Context, moment time.Time) {
+// took notes a new certificate and tells whether it is of the authority that signs.
+func (s *Source) took(leaf *x509.Certificate, renew time.Time) (current bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.status, s.leaf = describe(leaf, renew), leaf
+	select {
+	case <-s.turn: // this is the answer
+	default:
+	}
+	return s.current()
+}
+
+// until waits for a moment of the wall clock, or for what comes first.
+func (s *Source) until(ctx context.Context, moment time.Time, first <-chan struct{}) {
 	moment = moment.Round(0) // without its monotonic reading
 	for {
 		left := moment.Sub(time.Now().Round(0))
@@ -198,6 +244,9 @@ func (s *Source) until(ctx context.Context, moment time.Time) {
 		timer := time.NewTimer(min(left, look))
 		select {
 		case <-timer.C:
+		case <-first:
+			timer.Stop()
+			return
 		case <-ctx.Done():
 			timer.Stop()
 			return

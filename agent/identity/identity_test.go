@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -203,6 +204,46 @@ func TestCertificateIsRenewedAtHalfOfItsLife(t *testing.T) {
 	first, second := take(t, issued, "certificate"), take(t, issued, "renewed certificate")
 	if bytes.Equal(part(t, first.GetValue(), 2, 2, 2), part(t, second.GetValue(), 2, 2, 2)) {
 		t.Error("the renewed certificate has the old key")
+	}
+}
+
+func TestAnotherAuthorityRenewsAtOnce(t *testing.T) {
+	i := &issuer{life: time.Hour}
+	issued, _, s := start(t, i, true)
+	take(t, issued, "certificate")
+	i.mu.Lock()
+	old := i.ca.Bundle()
+	i.mu.Unlock()
+	certPEM, keyPEM, err := certs.NewAuthority(certs.AuthorityConfig{Mesh: "default", Now: time.Now(), ECDSA: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	next, err := certs.LoadAuthority(certPEM, keyPEM)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !s.Signer(slices.Concat(old, next.Bundle())) {
+		t.Error("a further authority is taken for the one that signs")
+	}
+	if got := len(i.calls); got != 1 {
+		t.Errorf("%d calls, want 1", got)
+	}
+	i.mu.Lock()
+	i.ca = next
+	i.mu.Unlock()
+	both := slices.Concat(next.Bundle(), old)
+	if s.Signer(both) {
+		t.Error("the certificate is taken for one of the new authority")
+	}
+	a := take(t, issued, "renewed certificate")
+	if _, err := certs.Verify(part(t, a.GetValue(), 2, 1, 2), next.Bundle(), nil, time.Now()); err != nil {
+		t.Errorf("renewed certificate: %v", err)
+	}
+	if !s.Signer(both) {
+		t.Error("the renewed certificate is not taken for one of the new authority")
+	}
+	if !s.Signer([]byte("no certificate")) {
+		t.Error("what holds no certificate is waited for")
 	}
 }
 

@@ -62,7 +62,7 @@ func (d *deltaSession) subscribe(s *subscription, names map[string]struct{}) {
 	if first {
 		q.initial = map[string]string{}
 		for name, r := range s.have {
-			if r.upstream != "" {
+			if r.upstream != "" && (s.typeURL != secretType || d.relay.accepted(s, name)) {
 				q.initial[name] = r.upstream
 			}
 		}
@@ -103,9 +103,11 @@ func (r *Relay) deltaAnswer(d *deltaSession, answer *deltaResponse) {
 	s := r.sub(answer.typeURL)
 	first := !s.answeredHere
 	s.answeredHere = true
-	if s.owed != "" { // Envoy has not yet been asked about the one before: it goes with this one
-		d.reply(s, s.owed, nil)
-		s.owed = ""
+	if s.typeURL != secretType { // of which an acknowledgement means that Envoy has it
+		for _, nonce := range s.owed { // Envoy has not yet been asked about the one before: it goes with this one
+			d.reply(s, nonce, nil)
+		}
+		s.owed = nil
 	}
 	for _, res := range answer.resources {
 		if res.body == nil {

@@ -136,7 +136,7 @@ func (r *Relay) fromEnvoy(e *envoyStream, q *deltaRequest) error {
 			r.log.Warn("envoy refused configuration", "type", s.typeURL, "reason", detail.GetMessage())
 		}
 		answered = s.inflight
-		if owed := s.settle(q.detail); owed != "" {
+		if owed := s.settle(q.detail); len(owed) > 0 {
 			r.settleUpstream(s, owed)
 		}
 	}

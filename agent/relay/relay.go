@@ -52,6 +52,11 @@ type Config struct {
 	Token func() (string, error)
 	// IdentitySecret is the name of the Secret that SetIdentity provides; "" when all secrets come from the control plane.
 	IdentitySecret string
+	// TrustSecret is the name of the Secret with the authorities that Envoy trusts. Signer gets the content of each new one,
+	// PEM, and again after SetIdentity, and tells whether the certificate is of the authority that comes first; as long as it
+	// is not, the control plane hears of no acknowledged secrets. It must not block. "" and nil with IdentitySecret "".
+	TrustSecret string
+	Signer      func(bundle []byte) (current bool)
 	// IdentityWanted is called, not concurrently, when Envoy asks for IdentitySecret; it must not block. May be nil.
 	IdentityWanted func()
 	// DNS gets each new table, in order; nil when the control plane has none in its listeners. It must not block. Without it
@@ -213,9 +218,9 @@ func (r *Relay) flush(s *subscription) {
 	}
 	answer := s.next()
 	if answer == nil {
-		if s.owed != "" {
+		if len(s.owed) > 0 {
 			r.settleUpstream(s, s.owed)
-			s.owed = ""
+			s.owed = nil
 		}
 		return
 	}
@@ -246,12 +251,15 @@ func (r *Relay) renewEndpoints(answer *deltaResponse) {
 	r.flush(s)
 }
 
-func (r *Relay) settleUpstream(s *subscription, nonce string) {
+func (r *Relay) settleUpstream(s *subscription, nonces []string) {
 	verdict := s.verdict()
 	if verdict == nil {
 		s.ackedVersion = s.version
 	}
-	if r.up != nil {
+	if r.up == nil {
+		return
+	}
+	for _, nonce := range nonces {
 		r.up.reply(s, nonce, verdict)
 	}
 }

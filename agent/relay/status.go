@@ -113,6 +113,7 @@ func (r *Relay) SetIdentity(secret *anypb.Any) {
 	r.identity = identityLocal
 	s := r.sub(secretType)
 	s.have[r.cfg.IdentitySecret] = newHeld(secret, "")
+	r.owe(s)
 	r.ask(s)
 	r.flush(s)
 }
@@ -127,5 +128,7 @@ func (r *Relay) IdentityFromControlPlane() {
 	r.identity = identityUpstream
 	s := r.sub(secretType)
 	delete(s.have, r.cfg.IdentitySecret)
+	r.owe(s)
 	r.ask(s)
+	r.flush(s)
 }

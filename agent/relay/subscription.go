@@ -43,7 +43,7 @@ type delivery struct {
 	nonce    string
 	versions map[string]string // what it carried
 	removed  []string          // what it took away
-	owed     string            // the control plane's nonce to answer when Envoy has answered
+	owed     []string          // the control plane's nonces to answer when Envoy has answered
 }
 
 // subscription is everything about one type of resource. The relay's lock guards it.
@@ -74,10 +74,11 @@ type subscription struct {
 	asked        map[string]struct{}
 	askedAny     bool // a first request has been sent
 	answeredHere bool // on the present stream
-	owed         string
-	version      string // of the last answer
-	ackedVersion string // of the last answer that Envoy accepted
-	nonce        string // of the last answer: state of the world only
+	owed         []string
+	withheld     []string // nonces that wait for a certificate of the authority that signs
+	version      string   // of the last answer
+	ackedVersion string   // of the last answer that Envoy accepted
+	nonce        string   // of the last answer: state of the world only
 }
 
 func newSubscription(typeURL string) *subscription {
@@ -95,8 +96,8 @@ func (s *subscription) wants(name string) bool {
 
 // newStream forgets what belonged to the previous stream of Envoy.
 func (s *subscription) newStream() {
-	if s.inflight != nil && s.owed == "" {
-		s.owed = s.inflight.owed
+	if s.inflight != nil && (len(s.owed) == 0 || s.typeURL == secretType) {
+		s.owed = slices.Concat(s.inflight.owed, s.owed)
 	}
 	s.inflight, s.greeted, s.wildcard = nil, false, false
 	clear(s.names)
@@ -156,14 +157,14 @@ func (s *subscription) deliver(answer *deltaResponse, nonce string) {
 			delete(s.given, name)
 		}
 	}
-	s.owed, s.inflight = "", d
+	s.owed, s.inflight = nil, d
 	if s.wildcard {
 		s.greeted = true
 	}
 }
 
-// settle takes Envoy's answer to the delivery in flight and returns the nonce that the control plane is owed, if any.
-func (s *subscription) settle(detail *status.Status) (owed string) {
+// settle takes Envoy's answer to the delivery in flight and returns the nonces that the control plane is owed, if any.
+func (s *subscription) settle(detail *status.Status) (owed []string) {
 	d := s.inflight
 	s.inflight, s.acked = nil, true
 	if detail == nil {

@@ -111,9 +111,9 @@ func (r *Relay) attach(s session) {
 	r.up, r.clusters = s, false
 	for _, typeURL := range r.order {
 		sub := r.subs[typeURL]
-		sub.owed, sub.nonce, sub.askedAny, sub.answeredHere = "", "", false, false
+		sub.owed, sub.withheld, sub.nonce, sub.askedAny, sub.answeredHere = nil, nil, "", false, false
 		if sub.inflight != nil {
-			sub.inflight.owed = ""
+			sub.inflight.owed = nil
 		}
 		clear(sub.asked)
 		r.ask(sub)
@@ -197,7 +197,8 @@ func (r *Relay) concludeSilence(wildcards bool) {
 
 // arrived notes that an answer for the type has been taken, and passes it on. The caller holds the lock.
 func (r *Relay) arrived(s *subscription, version, nonce string) {
-	s.answered, s.version, s.owed = true, version, nonce
+	s.answered, s.version = true, version
+	r.owe(s, nonce)
 	if s.typeURL == clusterType && !r.clusters {
 		r.clusters = true
 		r.expectAnswer()
