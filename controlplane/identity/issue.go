@@ -199,14 +199,16 @@ func (i *Issuer) record(ctx context.Context, dataplane resource.Key, id *Identit
 func (i *Issuer) note(ctx context.Context, dataplane resource.Key, id *Identity) error {
 	key := dataplane
 	key.Kind = resource.KindDataplaneInsight
-	op := store.Op{Action: store.Update}
+	// In a rotation the note says when an authority may go: a crash must not leave an older one behind.
+	durable := len(id.Trusted) > 1
+	op := store.Op{Action: store.Update, Durable: durable}
 	old, err := i.store.Get(key)
 	switch {
 	case errors.Is(err, store.ErrNotFound):
 		if there, err := i.has(dataplane); err != nil || !there {
 			return err // gone with its Dataplane: nothing to note
 		}
-		op = store.Op{Action: store.Create, Owner: dataplane}
+		op = store.Op{Action: store.Create, Owner: dataplane, Durable: durable}
 		op.Resource = &resource.Resource{Meta: resource.Meta{Key: key}, Spec: &resource.DataplaneInsight{}}
 	case err != nil:
 		return err

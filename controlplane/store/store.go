@@ -45,6 +45,8 @@ type Op struct {
 	// Owner, when set on Create, deletes this resource together with its owner, in the same commit. A resource of a mesh
 	// is always deleted with its Mesh, and needs no Owner for that.
 	Owner resource.Key
+	// Durable makes the commit durable also for a Volatile kind.
+	Durable bool
 }
 
 // Event is one committed change. A cascade is several events with one revision, owner last.
@@ -67,7 +69,7 @@ type Reader interface {
 type Store interface {
 	Reader
 	// Commit applies all operations or none, and returns the stored resources in the order of ops (nil for deletes).
-	// It is durable when it returns, except for kinds that are Volatile. An Update or Upsert that changes neither
+	// It is durable when it returns, except for kinds that are Volatile without Op.Durable. An Update or Upsert that changes neither
 	// labels, spec nor status is no change: it returns the stored resource and makes no event.
 	Commit(ctx context.Context, ops ...Op) ([]*resource.Resource, error)
 	// Watch returns everything that is stored now, and a Watcher of all later events: none is missed, none is seen twice.

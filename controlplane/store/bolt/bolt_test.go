@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"sync"
 	"testing"
@@ -128,6 +129,14 @@ func TestDurableWithoutClose(t *testing.T) {
 	c = crashed("second")
 	if n := len(c.List(resource.KindDataplaneInsight, "m")); n != 1 {
 		t.Errorf("volatile resource after a durable commit: got %d, want 1", n)
+	}
+	c.Close()
+	asked := storetest.Insight("m", "a", "2")
+	commit(t, s, store.Op{Action: store.Update, Resource: asked, Durable: true})
+	c = crashed("third")
+	got, err := c.Get(asked.Key)
+	if err != nil || !reflect.DeepEqual(got.Spec, asked.Spec) {
+		t.Errorf("volatile resource that was asked to be durable: got %v, %v", got, err)
 	}
 	c.Close()
 }

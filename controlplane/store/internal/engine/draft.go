@@ -21,6 +21,7 @@ type draft struct {
 	events   []store.Event
 	undo     []func()
 	bodies   map[*resource.Resource][]byte
+	durable  bool // somebody asked for it
 }
 
 func newDraft(e *Engine) *draft {
@@ -70,6 +71,7 @@ func (d *draft) one(op store.Op, now time.Time) (*resource.Resource, error) {
 	if err := d.engine.checkKey(key); err != nil {
 		return nil, fmt.Errorf("commit: %w", err)
 	}
+	d.durable = d.durable || op.Durable
 	old := d.get(key)
 	switch {
 	case op.Action == store.Create && old != nil:
@@ -209,6 +211,7 @@ func (d *draft) rollback(mark int) {
 
 // records returns the last state of every key that the batch changed, and whether it must be durable at once.
 func (d *draft) records() (out []Record, durable bool) {
+	durable = d.durable
 	at := map[resource.Key]int{}
 	for _, ev := range d.events {
 		r := cmp.Or(ev.New, ev.Old)
