@@ -111,6 +111,9 @@ func LoadAuthority(certPEM, keyPEM []byte) (*Authority, error) {
 // Bundle returns the roots to trust, as PEM. It must not be changed.
 func (a *Authority) Bundle() []byte { return a.chain }
 
+// Certificate is the one that signs. It must not be changed.
+func (a *Authority) Certificate() *x509.Certificate { return a.cert }
+
 // NotAfter is when the authority expires.
 func (a *Authority) NotAfter() time.Time { return a.cert.NotAfter }
 

@@ -136,7 +136,7 @@ func (c *ControlPlane) build(ctx context.Context, st store.Store) (*parts, error
 		},
 	})
 	if p.inspector, err = inspect.New(inspect.Config{
-		Store: st, Watch: st.Watch, Proxies: p.xds, Kinds: kinds, Zone: zone.Zone, Admin: admin,
+		Store: st, Watch: st.Watch, Proxies: p.xds, Authorities: p.ids, Kinds: kinds, Zone: zone.Zone, Admin: admin,
 		ConnectTimeout: time.Duration(cfg.APIServer.EnvoyAdmin.ConnectTimeout), Timeout: time.Duration(cfg.APIServer.EnvoyAdmin.Timeout),
 	}); err != nil {
 		return nil, err

@@ -1,6 +1,7 @@
 package identity
 
 import (
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -26,6 +27,7 @@ type backendKey struct{ mesh, name string }
 type authority struct {
 	*certs.Authority
 	backend  string
+	kind     string
 	lifetime time.Duration
 	// trusted names all backends of the mesh, the one in force first.
 	trusted []string
@@ -192,7 +194,7 @@ func (i *Issuer) load(mesh *resource.Resource, b *resource.MTLSBackend) (*author
 	if err != nil {
 		return nil, fmt.Errorf("backend %s of mesh %s: %w", b.Name, mesh.Name, err)
 	}
-	out := &authority{Authority: ca, backend: b.Name, lifetime: defaultLeafLifetime, stamp: stamp}
+	out := &authority{Authority: ca, backend: b.Name, kind: b.Type, lifetime: defaultLeafLifetime, stamp: stamp}
 	if b.DpCert != nil && b.DpCert.Rotation != nil && b.DpCert.Rotation.Expiration != "" {
 		if out.lifetime, err = resource.ParseDuration(b.DpCert.Rotation.Expiration); err != nil {
 			return nil, fmt.Errorf("lifetime of certificates of backend %s: %w", b.Name, err)
@@ -306,6 +308,26 @@ func (i *Issuer) trusted(mesh string) ([]*authority, error) {
 	}
 	if len(out) == 0 {
 		return nil, fmt.Errorf("mesh %s: %w", mesh, ErrDisabled)
+	}
+	return out, nil
+}
+
+// Backend is an authority as people see it.
+type Backend struct {
+	Name, Type string
+	// Certificate is the one that signs.
+	Certificate *x509.Certificate
+}
+
+// Backends returns the authorities that proxies of a mesh trust, the one in force first; ErrDisabled when mTLS is off.
+func (i *Issuer) Backends(mesh string) ([]Backend, error) {
+	all, err := i.trusted(mesh)
+	if err != nil {
+		return nil, fmt.Errorf("authorities: %w", err)
+	}
+	var out []Backend
+	for _, a := range all {
+		out = append(out, Backend{a.backend, a.kind, a.Certificate()})
 	}
 	return out, nil
 }

@@ -31,14 +31,22 @@ type Proxies interface {
 	Blame(mesh, name string, kind resource.Kind) (*xds.Status, error)
 	ZoneStatus(kind resource.Kind, name string) (*xds.Status, error)
 	Preview(before *topology.World, c topology.Change) *xds.Preview
+	Secured(id topology.ProxyID, mesh string, bundle []byte) (connected, secured bool, err error)
+}
+
+// Authorities is what the package asks about those of meshes; identity.Issuer is one.
+type Authorities interface {
+	Backends(mesh string) ([]identity.Backend, error)
+	Bundle(mesh string) ([]byte, error)
 }
 
 // Config is what New needs, all of it.
 type Config struct {
 	Store store.Reader
 	// Watch gives everything that is stored, of one moment; that of a store.Store.
-	Watch   func() ([]*resource.Resource, store.Watcher)
-	Proxies Proxies
+	Watch       func() ([]*resource.Resource, store.Watcher)
+	Proxies     Proxies
+	Authorities Authorities
 	// Kinds are the policies, all.Kinds(), and Zone is the name of the zone.
 	Kinds []policy.Kind
 	Zone  string
@@ -115,6 +123,9 @@ func (i *Inspector) Routes(r api.Router) {
 		})
 		r.Handle(zoneProxy+"_status", seesConfig(i.zoneStatus(kind)), status)
 	}
+	r.Handle("GET /meshes/{mesh}/_authorities", i.authorities, api.Doc{
+		Summary: "The certificate authorities of a mesh, and which proxies do not have them yet", Tag: tag, Response: authoritiesBody{},
+	})
 	i.previewRoute(r)
 	i.hostnameRoutes(r)
 	doc := func(summary string, response any) api.Doc {

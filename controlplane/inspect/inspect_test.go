@@ -39,6 +39,8 @@ type proxies struct {
 	// statuses are those of proxies by name; those of the others are real. blamed counts the questions who is to blame.
 	statuses map[string]*xds.Status
 	blamed   int
+	// secured are "connected" or "secured", by name.
+	secured map[string]string
 }
 
 func (p *proxies) AdminEndpoint(mesh, name string) (xds.AdminEndpoint, error) {
@@ -140,7 +142,7 @@ func start(t testing.TB, input []byte, options ...func(*api.Config)) *rig {
 	}
 	g.fresh()
 	i, err := New(Config{
-		Store: st, Watch: st.Watch, Proxies: g.proxies, Kinds: all.Kinds(), Zone: zone.Zone, Admin: g.admin, ConnectTimeout: 5 * time.Second, Timeout: 5 * time.Second,
+		Store: st, Watch: st.Watch, Proxies: g.proxies, Authorities: identity.New(identity.Config{Store: st}), Kinds: all.Kinds(), Zone: zone.Zone, Admin: g.admin, ConnectTimeout: 5 * time.Second, Timeout: 5 * time.Second,
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -10,7 +10,7 @@ import (
 // DeltaAggregatedResources serves the incremental protocol.
 func (s *Server) DeltaAggregatedResources(ss discoveryv3.AggregatedDiscoveryService_DeltaAggregatedResourcesServer) error {
 	return serve(ss.Context(), s, ss.Recv, func(st *stream) protocol[*discoveryv3.DeltaDiscoveryRequest] {
-		return &delta{stream: st, send: ss.Send, subs: map[string]*deltaSub{}, open: map[string][]string{}}
+		return &delta{stream: st, send: ss.Send, subs: map[string]*deltaSub{}, open: map[string]unanswered{}}
 	})
 }
 
@@ -18,8 +18,16 @@ type delta struct {
 	*stream
 	send func(*discoveryv3.DeltaDiscoveryResponse) error
 	subs map[string]*deltaSub
-	// open are the nonces that wait for an answer, with the names of the resources.
-	open map[string][]string
+	// open are the nonces that wait for an answer.
+	open map[string]unanswered
+	// deaf: so many waited for an answer that they were forgotten.
+	deaf bool
+}
+
+// unanswered is a response that the peer has not answered.
+type unanswered struct {
+	typeURL string
+	names   []string
 }
 
 // maxOpen bounds the responses whose answers are waited for.
@@ -46,9 +54,9 @@ func (p *delta) request(r *discoveryv3.DeltaDiscoveryRequest) {
 	if !served(r.TypeUrl) {
 		return
 	}
-	if names, ok := p.open[r.ResponseNonce]; ok {
+	if o, ok := p.open[r.ResponseNonce]; ok {
 		delete(p.open, r.ResponseNonce)
-		p.answered(r.TypeUrl, names, false, r.ErrorDetail)
+		p.answered(r.TypeUrl, o.names, false, r.ErrorDetail)
 	}
 	sub := p.subs[r.TypeUrl]
 	first := sub == nil
@@ -109,9 +117,29 @@ func (p *delta) push(snap *Snapshot) error {
 		sub.told = set
 	}
 	if len(late) > 0 {
-		return p.respond(TypeCluster, snap.get(TypeCluster), nil, late, false)
+		if err := p.respond(TypeCluster, snap.get(TypeCluster), nil, late, false); err != nil {
+			return err
+		}
 	}
+	p.secure(snap, p.settled)
 	return nil
+}
+
+// settled tells whether the peer has acknowledged all of a type that it asked for, and whether it asked for any.
+func (p *delta) settled(typeURL string, snap *Snapshot) (settled, asked bool) {
+	sub := p.subs[typeURL]
+	if sub == nil {
+		return false, false
+	}
+	if p.deaf || sub.told == nil || sub.told.version != snap.get(typeURL).version {
+		return false, true
+	}
+	for _, o := range p.open {
+		if o.typeURL == typeURL {
+			return false, true
+		}
+	}
+	return true, true
 }
 
 // outdated is a version that no resource has.
@@ -146,8 +174,9 @@ func (p *delta) respond(typeURL string, set *set, changed, removed []string, alw
 	}
 	if len(p.open) >= maxOpen {
 		clear(p.open) // a peer that never answers
+		p.deaf = true
 	}
-	p.open[resp.Nonce] = slices.Concat(changed, removed)
+	p.open[resp.Nonce] = unanswered{typeURL, slices.Concat(changed, removed)}
 	p.sub.Sent(typeURL)
 	sub.silent = false
 	for _, n := range changed {

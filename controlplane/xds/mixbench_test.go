@@ -103,7 +103,7 @@ func benchmarkMixChange(b *testing.B, p bigmesh.Policy) {
 	id := topology.ProxyID{Mesh: bigmesh.Mesh, Name: bigmesh.Client}
 	sent := 0
 	d := &delta{
-		stream: &stream{sub: nobody{}}, subs: map[string]*deltaSub{}, open: map[string][]string{},
+		stream: &stream{sub: nobody{}}, subs: map[string]*deltaSub{}, open: map[string]unanswered{},
 		send: func(r *discoveryv3.DeltaDiscoveryResponse) error { sent += len(r.Resources); return nil },
 	}
 	for _, typeURL := range []string{TypeCluster, TypeEndpoint, TypeListener, TypeSecret} {

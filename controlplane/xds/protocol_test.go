@@ -37,7 +37,7 @@ func TestDeltaConverges(t *testing.T) {
 		all, subscribed := map[string]bool{}, map[string]bool{}
 		var d *delta
 		connect := func() {
-			d = &delta{stream: newTestStream(), subs: map[string]*deltaSub{}, open: map[string][]string{}}
+			d = &delta{stream: newTestStream(), subs: map[string]*deltaSub{}, open: map[string]unanswered{}}
 			d.send = func(r *discoveryv3.DeltaDiscoveryResponse) error {
 				for _, res := range r.Resources {
 					have[r.TypeUrl][res.Name] = res.Version

@@ -71,6 +71,13 @@ func (r *refusals) settle(typeURL string, names []string, whole bool, reason str
 	r.byType[typeURL] = list
 }
 
+// any tells whether something of a type is refused now.
+func (r *refusals) any(typeURL string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.byType[typeURL]) > 0
+}
+
 // list returns what is refused now, in the order of types and times.
 func (r *refusals) list() []Refusal {
 	r.mu.Lock()

@@ -111,7 +111,18 @@ func (p *sotw) push(snap *Snapshot) error {
 		sub.version, sub.nonce, sub.sent, sub.open, sub.force = version, resp.Nonce, names, true, false
 		p.sub.Sent(typeURL)
 	}
+	p.secure(snap, p.settled)
 	return nil
+}
+
+// settled is that of delta.
+func (p *sotw) settled(typeURL string, snap *Snapshot) (settled, asked bool) {
+	sub := p.subs[typeURL]
+	if sub == nil {
+		return false, false
+	}
+	_, version := sub.choose(snap.get(typeURL))
+	return !sub.open && version == sub.version, true
 }
 
 // choose returns the names that are there of those that were asked for, and the version of that selection.

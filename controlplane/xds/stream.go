@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"strconv"
+	"sync/atomic"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	"google.golang.org/genproto/googleapis/rpc/status"
@@ -18,7 +19,7 @@ import (
 	"github.com/kuma-dp/kuma-dp/controlplane/topology"
 )
 
-// stream is one ADS stream of either protocol. Everything but notify and refused belongs to the goroutine of serve.
+// stream is one ADS stream of either protocol. Everything but notify, refused and secured belongs to the goroutine of serve.
 type stream struct {
 	id      topology.ProxyID
 	nodeID  string
@@ -28,6 +29,8 @@ type stream struct {
 	sub     Subscription
 	nonce   uint64
 	refused refusals
+	// secured are the newest secrets of which the peer has acknowledged all that it asked for.
+	secured atomic.Pointer[set]
 }
 
 func (st *stream) notify() {
