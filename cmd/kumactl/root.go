@@ -110,7 +110,7 @@ func group(use, short string, commands ...*cobra.Command) *cobra.Command {
 func newRootCommand(a *app) *cobra.Command {
 	root := group("kumactl", "Manage a service mesh",
 		newApplyCommand(a), newGetCommand(a), newDeleteCommand(a), newInspectCommand(a), newExportCommand(a),
-		newGenerateCommand(a), newInstallCommand(a), newUninstallCommand(a), newTransparentProxyCommand(a),
+		newGenerateCommand(a), newRotateCommand(a), newInstallCommand(a), newUninstallCommand(a), newTransparentProxyCommand(a),
 		newConfigCommand(a), newVersionCommand(a))
 	root.Long = "Manage a service mesh: its resources, tokens and the redirection of this host's traffic.\n\n" +
 		"Every global flag can also be given as a variable: KUMACTL_ and its name in capitals with _ for -, such as\n" +
