@@ -286,6 +286,10 @@ func TestTruncationRelayed(t *testing.T) {
 	if n := up.tcp.Load(); n != 1 {
 		t.Errorf("%d queries over TCP, want 1", n)
 	}
+	// Who speaks EDNS may take more, so the resolver goes for it.
+	if r := l.digOne(t, "+ignore", "up.example.com", "A"); r.Protocol != "UDP" || r.has("tc") || outcome(r) != trueAddr {
+		t.Errorf("with EDNS: %s over %s, flags %s", outcome(r), r.Protocol, r.Data.Flags)
+	}
 }
 
 // TestOutOfOrder has one question of a connection wait for another that comes after it: each is answered when its answer is
@@ -302,6 +306,7 @@ func TestOutOfOrder(t *testing.T) {
 		}
 		says(trueAddr)(w, req)
 	})
+	t.Cleanup(release) // nobody is left waiting when the test fails
 	conf := t.TempDir() + "/resolv.conf"
 	// Nobody asks twice.
 	writeFile(t, conf, nameservers(up.addr)+"options timeout:30 attempts:1\n")

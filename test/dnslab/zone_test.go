@@ -40,9 +40,23 @@ var questions = []struct {
 	name  string
 	qtype uint16
 }{
-	{"large", mdns.TypeTXT}, {"@", mdns.TypeDNSKEY}, {"@", mdns.TypeSOA}, {"@", mdns.TypeNS}, {"web", mdns.TypeHTTPS}, {"svc", mdns.TypeSVCB},
-	{"enum", mdns.TypeNAPTR}, {"odd", 65280}, {"www", mdns.TypeA}, {"www", mdns.TypeAAAA}, {"www", mdns.TypeTXT}, {"srv", mdns.TypeSRV},
-	{"caa", mdns.TypeCAA}, {"mail", mdns.TypeMX}, {"alias", mdns.TypeA}, {"nothing", mdns.TypeA}, {"WwW", mdns.TypeA},
+	{"large", mdns.TypeTXT},
+	{"@", mdns.TypeDNSKEY},
+	{"@", mdns.TypeSOA},
+	{"@", mdns.TypeNS},
+	{"web", mdns.TypeHTTPS},
+	{"svc", mdns.TypeSVCB},
+	{"enum", mdns.TypeNAPTR},
+	{"odd", 65280},
+	{"www", mdns.TypeA},
+	{"www", mdns.TypeAAAA},
+	{"www", mdns.TypeTXT},
+	{"srv", mdns.TypeSRV},
+	{"caa", mdns.TypeCAA},
+	{"mail", mdns.TypeMX},
+	{"alias", mdns.TypeA},
+	{"nothing", mdns.TypeA},
+	{"WwW", mdns.TypeA},
 }
 
 func absolute(name string) string {
