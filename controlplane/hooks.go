@@ -32,26 +32,30 @@ func authenticate(tokens, zoneTokens *token.Validator, zone string, st store.Sto
 		if err := early.Allow(who); err != nil || len(claims.Tags) == 0 {
 			return err
 		}
-		dp, err := node.Dataplane()
+		brought, err := node.Dataplane()
 		if err != nil {
 			return err
 		}
-		if dp == nil {
-			dp, err = st.Get(resource.Key{Kind: resource.KindDataplane, Mesh: who.Mesh, Name: who.Name})
-			if errors.Is(err, store.ErrNotFound) {
-				// The stream ends a step later, with the text that tells to register it.
-				return nil
+		stored, err := st.Get(resource.Key{Kind: resource.KindDataplane, Mesh: who.Mesh, Name: who.Name})
+		if err != nil && !errors.Is(err, store.ErrNotFound) {
+			return err
+		}
+		// Both: what a proxy brings takes the place of what is stored, which may be another's. With neither the stream ends a
+		// step later, with the text that tells to register one.
+		for _, dp := range []*resource.Resource{brought, stored} {
+			if dp == nil {
+				continue
 			}
-			if err != nil {
+			spec, ok := dp.Spec.(*resource.Dataplane)
+			if !ok {
+				return errors.New("the resource of the node is no Dataplane")
+			}
+			who.Tags = identity.Tags(spec)
+			if err := claims.Allow(who); err != nil {
 				return err
 			}
 		}
-		spec, ok := dp.Spec.(*resource.Dataplane)
-		if !ok {
-			return errors.New("the resource of the node is no Dataplane")
-		}
-		who.Tags = identity.Tags(spec)
-		return claims.Allow(who)
+		return nil
 	}
 }
 

@@ -173,12 +173,13 @@ func (s *Server) Run(ctx context.Context) error {
 	sp := newSplit(s.listener, conf, s.cfg.ReadHeaderTimeout, s.log)
 	failed := make(chan error, 4)
 	var wg sync.WaitGroup
+	_, secrets := s.cfg.Store.Watch()    // before there are streams: no change is missed
 	wg.Go(func() { failed <- sp.run() }) //nolint:contextcheck // sp.close ends it, and a handshake has its own timeout
 	wg.Go(func() { failed <- s.http.Serve(sp.plain) })
 	wg.Go(func() { failed <- s.grpc.Serve(sp.grpc) })
 	following, unfollow := context.WithCancel(ctx)
 	wg.Go(func() {
-		if err := s.followSecrets(following); err != nil {
+		if err := s.followSecrets(following, secrets); err != nil {
 			failed <- err
 		}
 	})

@@ -76,7 +76,8 @@ func (w *withdrawals) look(check func(raw string) error) (ended int, reason erro
 func (s *Server) guardStream(srv any, stream grpc.ServerStream, next grpc.StreamHandler) error {
 	md, _ := metadata.FromIncomingContext(stream.Context())
 	raw := md.Get("authorization")
-	if len(raw) != 1 || raw[0] == "" || s.validator() == nil {
+	// A token that nobody would accept is not looked at again either: where none is asked for, it lets nobody in.
+	if len(raw) != 1 || raw[0] == "" || s.validator() == nil || s.validator().Withdrawn(raw[0]) != nil {
 		return next(srv, stream)
 	}
 	o := &open{ServerStream: stream}
@@ -98,13 +99,12 @@ func (s *Server) validator() *token.Validator {
 	return s.cfg.ZoneTokens
 }
 
-// followSecrets ends streams as soon as their tokens are withdrawn, until ctx ends or the store is closed.
-func (s *Server) followSecrets(ctx context.Context) error {
+// followSecrets ends streams as soon as their tokens are withdrawn, until ctx ends or the store is closed. It closes w.
+func (s *Server) followSecrets(ctx context.Context, w store.Watcher) error {
+	defer w.Close()
 	if s.validator() == nil {
 		return nil
 	}
-	_, w := s.cfg.Store.Watch()
-	defer w.Close()
 	for {
 		events, err := w.Next(ctx)
 		switch {

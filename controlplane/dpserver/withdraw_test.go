@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	health "github.com/envoyproxy/go-control-plane/envoy/service/health/v3"
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
@@ -46,6 +47,39 @@ func idOf(t *testing.T, raw string) string {
 		t.Fatalf("claims %s, %v", body, err)
 	}
 	return c.JTI
+}
+
+// TestTokenThatNobodyAsksFor is ignored, whatever becomes of keys, where sidecars need none.
+func TestTokenThatNobodyAsksFor(t *testing.T) {
+	f := start(t)
+	s := &Server{cfg: Config{ZoneTokens: f.validator(t)}}
+	calm := &quiet{ctx: metadata.NewIncomingContext(t.Context(), metadata.Pairs("authorization", "junk"))}
+	err := s.guardStream(nil, calm, func(_ any, stream grpc.ServerStream) error {
+		if n, _ := s.withdrawals.look(s.validator().Withdrawn); n != 0 {
+			t.Errorf("%d streams ended", n)
+		}
+		return stream.Context().Err()
+	})
+	if err != nil {
+		t.Error(err)
+	}
+}
+
+// quiet is a stream on which nothing happens.
+type quiet struct {
+	grpc.ServerStream
+	ctx context.Context
+}
+
+func (q *quiet) Context() context.Context { return q.ctx }
+
+func (f *fixture) validator(t *testing.T) *token.Validator {
+	t.Helper()
+	v, err := token.NewValidator(f.store, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return v
 }
 
 func (f *fixture) secret(name string) resource.Meta {
