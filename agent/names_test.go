@@ -16,23 +16,23 @@ import (
 	"google.golang.org/protobuf/types/known/anypb"
 )
 
-// routeListener answers GET /dns on a unix socket as a control plane of version 3 has Envoy do it (contract dns.md §3.2).
-func routeListener(socket, body string) *anypb.Any {
+// routeListener answers GET /dns on a unix socket as a control plane of version 3, or of 2.10 to 2.13, has Envoy do it (contract dns.md §3.2).
+func routeListener(listener, socket, body string) *anypb.Any {
 	sum := sha256.Sum256([]byte(body))
 	etag := hex.EncodeToString(sum[:])
 	typed := func(name, kind string, config []byte) []byte {
 		return join(text(1, name), field(4, text(1, "type.googleapis.com/envoy.extensions.filters."+kind), field(2, config)))
 	}
 	seen := field(6, text(1, "If-None-Match"), field(13, text(1, etag)))
-	notModified := join(text(14, "system_dynamicconfig_dns_not_modified"), field(1, text(2, "/dns"), seen), field(7, number(1, 304)))
-	answer := join(text(14, "system_dynamicconfig_dns"), field(1, text(2, "/dns")), field(7, number(1, 200), field(2, text(3, body))),
+	notModified := join(text(14, listener+"_dns_not_modified"), field(1, text(2, "/dns"), seen), field(7, number(1, 304)))
+	answer := join(text(14, listener+"_dns"), field(1, text(2, "/dns")), field(7, number(1, 200), field(2, text(3, body))),
 		field(10, field(1, text(1, "Etag"), text(2, etag))))
-	routes := join(text(1, "system_dynamicconfig"), field(11, number(1, uint64(len(body)))),
-		field(2, text(1, "system_dynamicconfig"), text(2, "*"), field(3, notModified), field(3, answer)))
+	routes := join(text(1, listener), field(11, number(1, uint64(len(body)))),
+		field(2, text(1, listener), text(2, "*"), field(3, notModified), field(3, answer)))
 	router := typed("envoy.filters.http.router", "http.router.v3.Router", nil)
 	manager := typed("envoy.filters.network.http_connection_manager", "network.http_connection_manager.v3.HttpConnectionManager",
-		join(text(2, "system_dynamicconfig"), field(4, routes), field(5, router)))
-	return &anypb.Any{TypeUrl: listenerType, Value: join(text(1, "system_dynamicconfig"), field(2, field(2, text(1, socket))), field(3, field(3, manager)))}
+		join(text(2, listener), field(4, routes), field(5, router)))
+	return &anypb.Any{TypeUrl: listenerType, Value: join(text(1, listener), field(2, field(2, text(1, socket))), field(3, field(3, manager)))}
 }
 
 func namesDocument(names ...string) string {
@@ -45,13 +45,20 @@ func namesDocument(names ...string) string {
 
 // TestNamesFromRoute has a control plane that knows no kuma:dns: the names come through a real Envoy, also when they change.
 func TestNamesFromRoute(t *testing.T) {
+	for _, listener := range []string{"system_dynamicconfig", "_kuma:dynamicconfig"} {
+		t.Run(listener, func(t *testing.T) { namesFromRoute(t, listener) })
+	}
+}
+
+func namesFromRoute(t *testing.T, listener string) {
+	t.Helper()
 	c := newControlPlane(t)
 	c.redirects = true
 	cfg, log := config(t, c)
 	cfg.DataplaneRuntime.DynamicConfigRefresh = 3600e9 // what is seen is seen by the event
 	socket := cfg.DataplaneRuntime.SocketDir + "/kuma-mesh-metric-config.sock"
 	c.world[clusterType] = map[string]*anypb.Any{"app": staticCluster("app", "127.0.0.1:1")}
-	c.world[listenerType] = map[string]*anypb.Any{"system_dynamicconfig": routeListener(socket, namesDocument("a.svc.mesh.local"))}
+	c.world[listenerType] = map[string]*anypb.Any{listener: routeListener(listener, socket, namesDocument("a.svc.mesh.local"))}
 	r := start(t, cfg)
 	r.awaitReady(t, cfg, log)
 	resolves := func(name string) string {
@@ -69,7 +76,7 @@ func TestNamesFromRoute(t *testing.T) {
 				}
 				break
 			}
-			time.Sleep(time.Millisecond)
+			time.Sleep(time.Millisecond) // the page is asked again: it tells nobody of changes
 		}
 		return strings.Join(addrs, " ")
 	}
@@ -85,7 +92,7 @@ func TestNamesFromRoute(t *testing.T) {
 		t.Errorf("trace: %+v", trace)
 	}
 	c.push <- &discovery.DeltaDiscoveryResponse{TypeUrl: listenerType, Nonce: "2", Resources: []*discovery.Resource{{
-		Name: "system_dynamicconfig", Version: "2", Resource: routeListener(socket, namesDocument("a.svc.mesh.local", "b.svc.mesh.local")),
+		Name: listener, Version: "2", Resource: routeListener(listener, socket, namesDocument("a.svc.mesh.local", "b.svc.mesh.local")),
 	}}}
 	if got := resolves("b.svc.mesh.local"); got != "241.0.0.1 ::ffff:241.0.0.1" {
 		t.Errorf("after the change: got %q\n%s", got, log)

@@ -52,8 +52,7 @@ type Tables struct {
 	listener bool // the control plane sends kuma:dns: nothing else counts
 	routed   bool // the listener that answers GET /dns is there
 	told     bool // a source has been named
-	loaded   bool // Set has been called
-	late     bool // and we stopped waiting for it
+	loaded   bool // Set has been called, if only because nothing came
 	other    bool // the table in use is not the route's
 }
 
@@ -93,7 +92,7 @@ func (t *Tables) Route(there bool) {
 func (t *Tables) Missing() string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.loaded || t.late || !t.told { // before that the relay misses more than names
+	if t.loaded || !t.told { // before that the relay misses more than names
 		return ""
 	}
 	return "envoy has not answered GET /dns with the names of the mesh"
@@ -166,7 +165,7 @@ var pauses = []time.Duration{5 * time.Millisecond, 10 * time.Millisecond, 20 * t
 
 // ask returns whether there was a new table.
 func (t *Tables) ask(ctx context.Context) bool {
-	doc, err := t.route.fetch(ctx, max(t.cfg.Refresh, fetchTimeout))
+	doc, err := t.route.fetch(ctx)
 	if err != nil {
 		t.cfg.Log.Warn("the names of the mesh stay as they were", "reason", err.Error())
 		return false
@@ -198,7 +197,6 @@ func (t *Tables) giveUp(waited time.Duration) {
 	if t.loaded || waited < patience {
 		return
 	}
-	t.late = true
 	t.cfg.Log.Warn("envoy gives no names of the mesh: going on without", "waited", waited.Round(time.Second))
 	t.set(dns.NewTable(nil, dns.DefaultTTL), FromNowhere)
 }

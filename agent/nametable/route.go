@@ -105,8 +105,8 @@ func (r *route) forget() { r.etag = "" }
 
 // fetch returns the document when it is another than the one in use, nil when it is not, or when there is none at the
 // moment, which is no error: Envoy starts, or a listener is replaced.
-func (r *route) fetch(ctx context.Context, timeout time.Duration) (doc *document, err error) {
-	ctx, cancel := context.WithTimeout(ctx, timeout)
+func (r *route) fetch(ctx context.Context) (doc *document, err error) {
+	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
 	defer cancel()
 	began := time.Now()
 	r.calls.Inc()

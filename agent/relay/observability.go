@@ -1,31 +1,31 @@
 package relay
 
-import "google.golang.org/protobuf/encoding/protowire"
+import (
+	"cmp"
+
+	"google.golang.org/protobuf/encoding/protowire"
+)
 
 // observabilityListener tells an agent what a MeshMetric policy says, in the body of its only answer (contract agent.md
 // §4.5). Envoy serves it on a socket; here it is read as it passes, which is an event instead of a question every 10 s.
 const observabilityListener = "_kuma:dynamicconfig:observability"
 
-// isDynamicConfig says whether a listener is the one that answers GET /dns on a unix socket: its name since version 3, and
-// that of 2.10 to 2.13 (contract dns.md §3.2).
-func isDynamicConfig(listener string) bool {
-	return listener == "system_dynamicconfig" || listener == "_kuma:dynamicconfig"
-}
+// The listener that answers GET /dns on a unix socket: its name since version 3, and that of 2.10 to 2.13 (contract dns.md
+// §3.2).
+const (
+	dynamicConfig3  = "system_dynamicconfig"
+	dynamicConfig2x = "_kuma:dynamicconfig"
+)
 
 // observeDynamic tells Config.DynamicConfig when that listener has changed. The caller holds the lock.
 func (r *Relay) observeDynamic(s *subscription) {
 	if r.cfg.DynamicConfig == nil || s.typeURL != listenerType {
 		return
 	}
-	version := ""
-	for name, l := range s.have {
-		if isDynamicConfig(name) {
-			version = l.version
-		}
-	}
+	version := cmp.Or(s.have[dynamicConfig3].version, s.have[dynamicConfig2x].version)
 	if version != r.dynamic {
 		r.dynamic = version
-		r.cfg.DynamicConfig(version != "")
+		r.cfg.DynamicConfig(version != absent)
 	}
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"net/url"
 
@@ -21,18 +22,21 @@ func newDebug(s command.Streams) *cobra.Command {
 	} {
 		c.AddCommand(&cobra.Command{
 			Use: page.name, Short: page.help, Args: command.NoArgs,
-			RunE: func(c *cobra.Command, _ []string) error {
-				body, err := admin.Get(c.Context(), dir, page.name)
-				if err != nil {
-					return err
-				}
-				_, err = s.Out.Write(body)
-				return err
-			},
+			RunE: func(c *cobra.Command, _ []string) error { return show(c.Context(), s, dir, page.name) },
 		})
 	}
 	c.AddCommand(newDebugDNS(s, &dir))
 	return c
+}
+
+// show prints a page of the agent's admin endpoint.
+func show(ctx context.Context, s command.Streams, dir, page string) error {
+	body, err := admin.Get(ctx, dir, page)
+	if err != nil {
+		return err
+	}
+	_, err = s.Out.Write(body)
+	return err
 }
 
 // newDebugDNS shows the resolver, or follows one name through it.
@@ -49,12 +53,7 @@ func newDebugDNS(s command.Streams, dir *string) *cobra.Command {
 			case name != "":
 				page += "?" + url.Values{"query": {name}, "type": {qtype}}.Encode()
 			}
-			body, err := admin.Get(c.Context(), *dir, page)
-			if err != nil {
-				return err
-			}
-			_, err = s.Out.Write(body)
-			return err
+			return show(c.Context(), s, *dir, page)
 		},
 	}
 	c.Flags().StringVar(&name, "query", "", "resolve this name and tell every step")

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"strconv"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -92,7 +93,7 @@ func (a *app) printAuthorities(all *authorities) error {
 			state = "signs"
 		}
 		t.rows = append(t.rows, []string{
-			b.Name, b.Type, state, b.KeyType, b.NotAfter.UTC().Format(time.DateOnly), fmt.Sprint(b.Dataplanes), fmt.Sprintf("%.16s", b.Fingerprint),
+			b.Name, b.Type, state, b.KeyType, b.NotAfter.UTC().Format(time.DateOnly), strconv.Itoa(b.Dataplanes), fmt.Sprintf("%.16s", b.Fingerprint),
 		})
 	}
 	if err := t.print(a.stdout); err != nil {

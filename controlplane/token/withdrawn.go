@@ -1,6 +1,10 @@
 package token
 
-import "github.com/golang-jwt/jwt/v5"
+import (
+	"strings"
+
+	"github.com/golang-jwt/jwt/v5"
+)
 
 // lasting reads tokens whose times were checked when they were presented.
 var lasting = jwt.NewParser(jwt.WithValidMethods([]string{jwt.SigningMethodRS256.Alg()}), jwt.WithoutClaimsValidation(), jwt.WithStrictDecoding())
@@ -25,7 +29,7 @@ func (v *Validator) Withdrawn(raw string) error {
 func Concerns(secret string) bool {
 	for _, kind := range []Kind{KindDataplane, KindZone} {
 		for _, what := range []string{"-revocations", "-signing-key", "-signing-public-key"} {
-			if name := string(kind) + what; len(secret) >= len(name) && secret[:len(name)] == name {
+			if strings.HasPrefix(secret, string(kind)+what) {
 				return true
 			}
 		}

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -40,7 +41,9 @@ func goBenches() []goBench {
 		{"a MeshService among 10,000: from its PUT to its address and hostname", "", "50 ms", "./test/bench", "^BenchmarkHostname$/^10000$", "median-ns", "200x"},
 		{"preview of a policy on 1,000 proxies that has no like", "", "1 s", inspect, "^BenchmarkPreview$/^first_policy$", "ns/op", "3x"},
 		{"preview of a policy on 1,000 proxies, beside 100 others", "", "", inspect, "^BenchmarkPreview$/^100_policies$", "ns/op", "3x"},
-		{"resolver: 50,000 names made into a table, which takes the place of another at once", "", "50 ms", dns, "^BenchmarkNewTable$", "ns/op", "10x"},
+		{"resolver: 10,000 names made into a table, which takes the place of another at once", "", "5 ms", dns, "^BenchmarkNewTable$/^10000$", "ns/op", "200x"},
+		{"resolver: 50,000 names made into a table, which takes the place of another at once", "", "50 ms", dns, "^BenchmarkNewTable$/^50000$", "ns/op", "10x"},
+		{"resolver: table of 10,000 names, in memory", "", "5 MB", dns, "^BenchmarkNewTable$/^10000$", "heap-B", "20x"},
 		{"resolver: answer for a mesh name, without the socket", "", "100 ns", dns, "^BenchmarkRespond$", "ns/op", "1000000x"},
 	}
 }
@@ -75,10 +78,14 @@ func (g goBench) run(ctx context.Context) (string, error) {
 	return found, nil
 }
 
-// parseBench returns the median of a metric in nanoseconds; of several benchmarks the lowest and the highest with their
-// names.
+// parseBench returns the median of a metric in nanoseconds, or in bytes when its name ends in -B; of several benchmarks the
+// lowest and the highest with their names.
 func parseBench(out, metric string) (string, error) {
-	series := map[string][]time.Duration{}
+	show := func(n float64) string { return figures(time.Duration(n)) }
+	if strings.HasSuffix(metric, "-B") {
+		show = func(n float64) string { return fmt.Sprintf("%.1f MB", n/(1<<20)) }
+	}
+	series := map[string][]float64{}
 	for line := range strings.Lines(out) {
 		fields := strings.Fields(line)
 		i := slices.Index(fields, metric)
@@ -93,11 +100,11 @@ func parseBench(out, metric string) (string, error) {
 		if cut := strings.LastIndex(name, "-"); cut > 0 { // the number of cores
 			name = name[:cut]
 		}
-		series[name] = append(series[name], time.Duration(n))
+		series[name] = append(series[name], n)
 	}
 	type result struct {
 		name   string
-		median time.Duration
+		median float64
 	}
 	var all []result
 	for name, list := range series {
@@ -107,13 +114,13 @@ func parseBench(out, metric string) (string, error) {
 	if len(all) == 0 {
 		return "", fmt.Errorf("no %s in\n%s", metric, out)
 	}
-	slices.SortFunc(all, func(a, b result) int { return int(a.median - b.median) })
+	slices.SortFunc(all, func(a, b result) int { return cmp.Compare(a.median, b.median) })
 	n := len(series[all[0].name])
 	if len(all) == 1 {
-		return fmt.Sprintf("median %s (n=%d)", figures(all[0].median), n), nil
+		return fmt.Sprintf("median %s (n=%d)", show(all[0].median), n), nil
 	}
 	low, mid, high := all[0], all[len(all)/2], all[len(all)-1]
-	return fmt.Sprintf("%s (%s) to %s (%s), in the middle %s (n=%d each)", figures(low.median), low.name, figures(high.median), high.name, figures(mid.median), n), nil
+	return fmt.Sprintf("%s (%s) to %s (%s), in the middle %s (n=%d each)", show(low.median), low.name, show(high.median), high.name, show(mid.median), n), nil
 }
 
 // figures shows three of a duration.

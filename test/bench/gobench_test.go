@@ -29,6 +29,9 @@ PASS
 	if got, err := parseBench("BenchmarkMixCold-2 30 40123456 ns/op\n", "ns/op"); err != nil || got != "median 40.1ms (n=1)" {
 		t.Errorf("got %q %v", got, err)
 	}
+	if got, err := parseBench("BenchmarkNewTable/10000-2 20 3100000 ns/op 1478492 heap-B\n", "heap-B"); err != nil || got != "median 1.4 MB (n=1)" {
+		t.Errorf("got %q %v", got, err)
+	}
 	for _, out := range []string{"", "PASS\n", "BenchmarkMixCold-2 30 x ns/op\n"} {
 		if got, err := parseBench(out, "ns/op"); err == nil {
 			t.Errorf("%q gives %q", out, got)
