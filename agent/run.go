@@ -17,6 +17,7 @@ import (
 	"github.com/kuma-dp/kuma-dp/agent/envoy"
 	"github.com/kuma-dp/kuma-dp/agent/identity"
 	"github.com/kuma-dp/kuma-dp/agent/metrics"
+	"github.com/kuma-dp/kuma-dp/agent/mtls"
 	"github.com/kuma-dp/kuma-dp/agent/nametable"
 	"github.com/kuma-dp/kuma-dp/agent/relay"
 	"github.com/kuma-dp/kuma-dp/bootstrap"
@@ -33,6 +34,7 @@ type parts struct {
 	relay    *relay.Relay
 	upstream *grpc.ClientConn
 	identity *identity.Source  // nil for zone proxies
+	mtls     *mtls.Monitor     // nil for zone proxies
 	resolver *dns.Server       // nil without DNS
 	names    *nametable.Tables // nil without DNS
 	own      *prometheus.Registry
@@ -174,6 +176,9 @@ func (a *Agent) buildRelay(p *parts, boot *relay.Bootstrap, socketPath string) e
 	if p.resolver != nil {
 		cfg.DNS, cfg.DynamicConfig = p.names.Listener, p.names.Route
 	}
+	if err := a.buildMonitor(p, boot, &cfg); err != nil {
+		return err
+	}
 	if p.relay, err = relay.New(cfg); err != nil {
 		return err
 	}
@@ -224,6 +229,7 @@ func (a *Agent) pages(p *parts) map[string]admin.Page {
 			}
 			return p.identity.Status(), nil
 		},
+		"mtls": func(ctx context.Context, query url.Values) (any, error) { return mtlsPage(ctx, p.mtls, query) },
 		"dns": func(ctx context.Context, query url.Values) (any, error) { return dnsPage(ctx, p.resolver, query) },
 	}
 }

@@ -32,6 +32,8 @@ type Bootstrap struct {
 	CA []byte
 	// AdminAddress is the host:port of Envoy's admin interface, or AdminPath its unix socket; at most one is set.
 	AdminAddress, AdminPath string
+	// Cluster is the static cluster by which Envoy reaches the relay.
+	Cluster string
 	// NodeID and NodeCluster are Envoy's.
 	NodeID, NodeCluster string
 
@@ -62,6 +64,7 @@ func RewriteBootstrap(text []byte, socketPath string) (*Bootstrap, error) {
 	if cluster == "" {
 		cluster = relayCluster
 	}
+	b.Cluster = cluster
 	root.replaceCluster(cluster, socketPath)
 	service := []any{object{"envoyGrpc": object{"clusterName": cluster}}}
 	ads["apiType"], ads["grpcServices"] = "DELTA_GRPC", service

@@ -13,7 +13,7 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// healthMethod is the only method besides ADS that passes (contract agent.md §4.9).
+// healthMethod is the only method besides ADS that passes to the control plane (contract agent.md §4.9).
 const healthMethod = "/envoy.service.health.v3.HealthDiscoveryService/StreamHealthCheck"
 
 // frame is a message that passes undecoded.
@@ -50,6 +50,9 @@ func (frameCodec) Unmarshal(data mem.BufferSlice, v any) error {
 // ends it; Envoy then tries again by itself.
 func (r *Relay) pass(_ any, down grpc.ServerStream) error {
 	method, _ := grpc.MethodFromServerStream(down)
+	if method == accessLogMethod && r.cfg.AccessLog != nil {
+		return accessLog(down, r.cfg.AccessLog())
+	}
 	if method != healthMethod {
 		return status.Errorf(codes.Unimplemented, "the relay does not pass %s", method)
 	}

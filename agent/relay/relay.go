@@ -68,6 +68,14 @@ type Config struct {
 	// Observability gets what the control plane says about metrics, JSON, each time it is another; nil when it says nothing
 	// any more. It must not block, nor change the bytes. May be nil.
 	Observability func(body []byte)
+	// Listener gets each Listener that arrives and returns what Envoy is to get in its place; it must not block, nor change the
+	// bytes. Listeners is told after each change which there are. May be nil together.
+	Listener  func(name string, body []byte) []byte
+	Listeners func(there func(name string) bool)
+	// AccessLog is called for each access log stream of Envoy and returns what takes its messages; nil refuses such streams.
+	AccessLog func() (take func(message []byte) error)
+	// Connected is called when a stream to the control plane is answered; it must not block. May be nil.
+	Connected func()
 	// Grace is how much longer than the control plane Envoy keeps a cluster: its drain time and a little more, for
 	// connections of a changed listener may lead to it (transition.go). 0 takes clusters away at once.
 	Grace time.Duration

@@ -11,6 +11,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/anypb"
 )
 
 // session is one stream to the control plane, in one of the two protocols. Its methods are called with the relay's lock
@@ -133,6 +134,9 @@ func (r *Relay) established(protocol string) {
 	}
 	r.upProto, r.upBegan, r.upFailed = protocol, time.Now(), ""
 	r.upCount++
+	if r.cfg.Connected != nil {
+		r.cfg.Connected()
+	}
 	r.log.Info("control plane connected", "control_plane", r.cfg.Upstream.Target(), "protocol", protocol)
 }
 
@@ -205,6 +209,9 @@ func (r *Relay) arrived(s *subscription, version, nonce string) {
 	}
 	r.observe(s)
 	r.observeDynamic(s)
+	if s.typeURL == listenerType && r.cfg.Listeners != nil {
+		r.cfg.Listeners(func(name string) bool { _, ok := s.have[name]; return ok })
+	}
 	r.flush(s)
 }
 
@@ -218,6 +225,9 @@ func (r *Relay) put(s *subscription, name string, resource held) error {
 	}
 	if s.typeURL == clusterType {
 		delete(r.leaving.until, name)
+	}
+	if s.typeURL == listenerType && r.cfg.Listener != nil {
+		resource = newHeld(&anypb.Any{TypeUrl: listenerType, Value: r.cfg.Listener(name, resource.body.GetValue())}, resource.upstream)
 	}
 	delete(s.missing, name)
 	s.have[name] = resource

@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"net/url"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/kuma-dp/kuma-dp/agent/admin"
 	"github.com/kuma-dp/kuma-dp/internal/command"
+	"github.com/kuma-dp/kuma-dp/internal/mtlsreport"
 )
 
 // newDebug asks a running agent of this user.
@@ -25,7 +27,7 @@ func newDebug(s command.Streams) *cobra.Command {
 			RunE: func(c *cobra.Command, _ []string) error { return show(c.Context(), s, dir, page.name) },
 		})
 	}
-	c.AddCommand(newDebugDNS(s, &dir))
+	c.AddCommand(newDebugDNS(s, &dir), newDebugMTLS(s, &dir))
 	return c
 }
 
@@ -37,6 +39,25 @@ func show(ctx context.Context, s command.Streams, dir, page string) error {
 	}
 	_, err = s.Out.Write(body)
 	return err
+}
+
+// newDebugMTLS shows who comes with mTLS, or tries a service.
+func newDebugMTLS(s command.Streams, dir *string) *cobra.Command {
+	var service string
+	var quiet time.Duration
+	c := &cobra.Command{
+		Use: "mtls", Short: "Who comes to the workload with mTLS and who without; or what a service does with either", Args: command.NoArgs,
+		Example: "  kuma-dp debug mtls\n  kuma-dp debug mtls --quiet 24h\n  kuma-dp debug mtls --check backend",
+		RunE: func(c *cobra.Command, _ []string) error {
+			if service != "" {
+				return show(c.Context(), s, *dir, "mtls/check?"+url.Values{"service": {service}}.Encode())
+			}
+			return show(c.Context(), s, *dir, "mtls?"+url.Values{"quiet": {quiet.String()}}.Encode())
+		},
+	}
+	c.Flags().StringVar(&service, "check", "", "connect to the proxies of this service with an identity, in clear, without a certificate and with a foreign one")
+	c.Flags().DurationVar(&quiet, "quiet", mtlsreport.DefaultQuiet, "how long nobody may have come without an identity")
+	return c
 }
 
 // newDebugDNS shows the resolver, or follows one name through it.
