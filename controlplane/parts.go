@@ -19,6 +19,7 @@ import (
 	"github.com/kuma-dp/kuma-dp/controlplane/identity"
 	"github.com/kuma-dp/kuma-dp/controlplane/insight"
 	"github.com/kuma-dp/kuma-dp/controlplane/inspect"
+	"github.com/kuma-dp/kuma-dp/controlplane/mtlsreports"
 	"github.com/kuma-dp/kuma-dp/controlplane/service"
 	"github.com/kuma-dp/kuma-dp/controlplane/store"
 	"github.com/kuma-dp/kuma-dp/controlplane/token"
@@ -39,6 +40,7 @@ type parts struct {
 	services    *service.Controller
 	names       *hostname.Assigner
 	ids         *identity.Issuer
+	reports     *mtlsreports.Reports
 	lifecycle   *xds.Lifecycle
 	ingresses   *xds.Lifecycle
 	egresses    *xds.Lifecycle
@@ -62,6 +64,7 @@ func (c *ControlPlane) build(ctx context.Context, st store.Store) (*parts, error
 	zone := resource.ZoneInfo{Zone: cfg.Multizone.Zone.Name, Env: resource.EnvUniversal}
 	p := &parts{instanceID: instanceID(host), store: st, http: cfg.APIServer.HTTP.Enabled, https: cfg.APIServer.HTTPS.Enabled}
 	p.ids = identity.New(identity.Config{Store: st, Log: c.log.With("component", "identity")})
+	p.reports = mtlsreports.New(st)
 	issuer := token.NewIssuer(st, nil)
 	validator, err := cfg.validator(st)
 	if err != nil {
@@ -136,7 +139,7 @@ func (c *ControlPlane) build(ctx context.Context, st store.Store) (*parts, error
 		},
 	})
 	if p.inspector, err = inspect.New(inspect.Config{
-		Store: st, Watch: st.Watch, Proxies: p.xds, Authorities: p.ids, Kinds: kinds, Zone: zone.Zone, Admin: admin,
+		Store: st, Watch: st.Watch, Proxies: p.xds, Authorities: p.ids, MTLSReports: p.reports, Kinds: kinds, Zone: zone.Zone, Admin: admin,
 		ConnectTimeout: time.Duration(cfg.APIServer.EnvoyAdmin.ConnectTimeout), Timeout: time.Duration(cfg.APIServer.EnvoyAdmin.Timeout),
 	}); err != nil {
 		return nil, err
@@ -174,9 +177,10 @@ func (c *ControlPlane) buildDPServer(p *parts, zone resource.ZoneInfo, tokens, z
 			return fmt.Errorf("read template of agents' Corefile: %w", err)
 		}
 	}
+	certificates := identity.NewService(p.ids, tokens)
 	dp := dpserver.Config{
 		Address: hostPort("", cfg.DPServer.Port), TLS: &tls.Config{Certificates: []tls.Certificate{pair.Certificate}, MinVersion: tls.VersionTLS12},
-		ADS: p.xds, Certificates: identity.NewService(p.ids, tokens), Store: p.store, Registry: c.registry, Tokens: tokens, ZoneTokens: zoneTokens, Zone: zone, Corefile: corefile,
+		ADS: p.xds, Certificates: certificates, Reports: &mtlsreports.Service{Reports: p.reports, Authenticate: certificates.Authenticate}, Store: p.store, Registry: c.registry, Tokens: tokens, ZoneTokens: zoneTokens, Zone: zone, Corefile: corefile,
 		ReadHeaderTimeout: time.Duration(cfg.DPServer.ReadHeaderTimeout), Log: c.log,
 		Bootstrap: generate.Config{
 			XDSHost: params.XDSHost, XDSPort: params.XDSPort, ConnectTimeout: time.Duration(params.XDSConnectTimeout),
@@ -221,6 +225,7 @@ func (c *ControlPlane) buildAPI(p *parts, zone resource.ZoneInfo, issuer *token.
 			return meshOps(p.ids, mesh)
 		},
 		OnMeshUpdate: p.ids.RetireOps,
+		StrictChange: p.inspector.StrictChange,
 		Extra:        p.inspector.Routes,
 	}
 	if p.http {
@@ -298,6 +303,7 @@ func (p *parts) members(ready func(*parts)) []group.Member {
 		{Name: "hostnames", Run: p.names.Run},
 		{Name: "insights", Run: p.insights.Run},
 		{Name: "identity", Run: p.ids.Run},
+		{Name: "mTLS reports", Run: p.reports.Run},
 		{Name: "lifecycle", Run: p.lifecycle.Run},
 		{Name: "zone ingresses", Run: p.ingresses.Run},
 		{Name: "zone egresses", Run: p.egresses.Run},

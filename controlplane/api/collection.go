@@ -117,7 +117,8 @@ func (c collection) list(w http.ResponseWriter, r *http.Request) error {
 	return WriteJSON(w, http.StatusOK, listBody{Total: found.total, Items: items, Next: found.next})
 }
 
-func (c collection) delete(_ http.ResponseWriter, r *http.Request) error {
+// delete answers with a body only if there is something to warn of, as 2.9 has none.
+func (c collection) delete(w http.ResponseWriter, r *http.Request) error {
 	if err := c.writable(r); err != nil {
 		return err
 	}
@@ -128,8 +129,14 @@ func (c collection) delete(_ http.ResponseWriter, r *http.Request) error {
 	if faults := c.inUse(old); len(faults) > 0 {
 		return Invalid(titleDelete, notValid, faults...)
 	}
-	_, err = c.server.cfg.Store.Commit(r.Context(), store.Op{Action: store.Delete, Resource: old})
-	return wrap(titleDelete, err)
+	texts, err := c.server.strict(r, old, nil)
+	if err != nil {
+		return err
+	}
+	if _, err = c.server.cfg.Store.Commit(r.Context(), store.Op{Action: store.Delete, Resource: old}); err != nil || len(texts) == 0 {
+		return wrap(titleDelete, err)
+	}
+	return WriteJSON(w, http.StatusOK, warnings{texts})
 }
 
 // inUse says why a resource cannot be deleted (contract controlplane.md §2.1, zones.md §6), and in hardened mode who else

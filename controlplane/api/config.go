@@ -68,6 +68,9 @@ type Config struct {
 	BeforePut func(ctx context.Context, old, next *resource.Resource) ([]resource.Violation, error)
 	// Check does the same for a resource that is not going to be stored, and changes nothing else; nil refuses nothing.
 	Check func(old, next *resource.Resource) ([]resource.Violation, error)
+	// StrictChange tells whom it shuts out that old is replaced by next, either of which may be nil, when nobody may have come
+	// without an identity for so long; nil for what changes no inbound's mode. May be nil.
+	StrictChange func(old, next *resource.Resource, quiet time.Duration) (*StrictChange, error)
 	// Foresee tells of a resource that has just been stored what will not work with the proxies that there are; the writer is
 	// warned of it. Nil foresees nothing.
 	Foresee func(*resource.Resource) []string

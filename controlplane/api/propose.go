@@ -121,7 +121,11 @@ func (p *proposer) add(body []byte) error {
 		if faults := c.inUse(old); len(faults) > 0 {
 			return Invalid(titleDelete, notValid, faults...)
 		}
-		p.put(Proposal{Old: stored}, c.key(r))
+		texts, err := p.server.strict(p.req, stored, nil)
+		if err != nil {
+			return err
+		}
+		p.put(Proposal{Old: stored, Warnings: texts}, c.key(r))
 		return nil
 	}
 	given, err := c.decode(r, resource.FormUniversal, body)
@@ -147,7 +151,11 @@ func (p *proposer) add(body []byte) error {
 	if old != nil {
 		next.CreationTime = old.CreationTime
 	}
-	p.put(Proposal{Old: stored, New: next, Warnings: warningsOf(next)}, next.Key)
+	texts, err := p.server.strict(p.req, stored, next)
+	if err != nil {
+		return err
+	}
+	p.put(Proposal{Old: stored, New: next, Warnings: append(warningsOf(next), texts...)}, next.Key)
 	return nil
 }
 

@@ -1,7 +1,6 @@
 package api
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"net/http"
@@ -37,9 +36,9 @@ func (c collection) put(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	status := 0
+	status, texts := 0, []string(nil)
 	for attempt := 1; ; attempt++ {
-		status, err = c.save(r.Context(), form, next)
+		status, texts, err = c.save(r, form, next)
 		if err == nil {
 			break
 		}
@@ -48,7 +47,7 @@ func (c collection) put(w http.ResponseWriter, r *http.Request) error {
 			return wrap(titlePut, err)
 		}
 	}
-	texts := warningsOf(next)
+	texts = append(warningsOf(next), texts...)
 	if cfg := c.server.cfg; cfg.Foresee != nil {
 		if stored, err := cfg.Store.Get(next.Key); err == nil { // else it is gone already
 			texts = append(texts, cfg.Foresee(stored)...)
@@ -142,24 +141,25 @@ func takesOver(old, next *resource.Resource) bool {
 	return old.Labels[resource.LabelManagedBy] == service.ManagedBy && next.Labels[resource.LabelManagedBy] != service.ManagedBy
 }
 
-// save validates and commits. It works on a copy, as it may be called again for the same body.
-func (c collection) save(ctx context.Context, form resource.Form, given *resource.Resource) (status int, err error) {
-	cfg := c.server.cfg
+// save validates and commits, and warns of whom that shuts out. It works on a copy, as it may be called again for the same
+// body.
+func (c collection) save(r *http.Request, form resource.Form, given *resource.Resource) (status int, warnings []string, err error) {
+	cfg, ctx := c.server.cfg, r.Context()
 	old, err := cfg.Store.Get(given.Key)
 	if err != nil && !isNotFound(err) {
-		return 0, err
+		return 0, nil, err
 	}
 	next, title, err := c.admit(old, given, form)
 	if err != nil {
-		return 0, err
+		return 0, nil, err
 	}
 	if cfg.BeforePut != nil {
 		faults, err := cfg.BeforePut(ctx, old, next)
 		if err != nil {
-			return 0, wrap(title, err)
+			return 0, nil, wrap(title, err)
 		}
 		if len(faults) > 0 {
-			return 0, Invalid(title, notValid, faults...)
+			return 0, nil, Invalid(title, notValid, faults...)
 		}
 	}
 	ops := []store.Op{{Action: store.Create, Resource: next}}
@@ -174,12 +174,15 @@ func (c collection) save(ctx context.Context, form resource.Form, given *resourc
 	case next.Kind == resource.KindMesh && cfg.OnMeshCreate != nil:
 		more, err := cfg.OnMeshCreate(ctx, next)
 		if err != nil {
-			return 0, wrap(title, err)
+			return 0, nil, wrap(title, err)
 		}
 		ops = append(ops, more...)
 	}
+	if warnings, err = c.server.strict(r, old, next); err != nil {
+		return 0, nil, err
+	}
 	_, err = cfg.Store.Commit(ctx, ops...)
-	return status, err
+	return status, warnings, err
 }
 
 // admit makes what is to be stored of what a client gives, a copy, in the place of old, which may be nil; or it says what is

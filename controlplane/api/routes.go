@@ -52,8 +52,8 @@ func (s *Server) collection(d *resource.Descriptor) {
 	list := Doc{Summary: "List " + d.Plural, Tag: d.Plural, Query: pages, Response: listOf(d.Kind)}
 	s.handle("GET "+all, c.list, list)
 	s.handle("GET "+one, c.get, Doc{Summary: "Show one " + d.Singular, Tag: d.Plural, Query: []string{"format", "namespace"}, Response: anyFormOf(d.Kind)})
-	s.handle("PUT "+one, c.put, Doc{Summary: "Create or replace one " + d.Singular, Tag: d.Plural, Query: []string{"format", "namespace"}, Request: anyFormOf(d.Kind), Response: warnings{}, Created: true})
-	s.handle("DELETE "+one, c.delete, Doc{Summary: "Delete one " + d.Singular, Tag: d.Plural})
+	s.handle("PUT "+one, c.put, Doc{Summary: "Create or replace one " + d.Singular, Tag: d.Plural, Query: []string{"format", "namespace", "requireReady"}, Request: anyFormOf(d.Kind), Response: warnings{}, Created: true})
+	s.handle("DELETE "+one, c.delete, Doc{Summary: "Delete one " + d.Singular, Tag: d.Plural, Query: []string{"requireReady"}})
 	if scope != "" {
 		s.handle("GET "+everywhere, c.list, list)
 	}

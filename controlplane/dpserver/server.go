@@ -55,8 +55,13 @@ type Config struct {
 	HDS health.HealthDiscoveryServiceServer
 	// Certificates signs certificate requests; it authenticates its calls itself.
 	Certificates istio.IstioCertificateServiceServer
-	Store        store.Store
-	Registry     *resource.Registry
+	// Reports takes what agents tell of connections without mTLS; it authenticates its calls itself. nil
+	// takes none.
+	Reports interface {
+		Register(server grpc.ServiceRegistrar)
+	}
+	Store    store.Store
+	Registry *resource.Registry
 	// Tokens checks the tokens of bootstrap requests; nil asks for none (KUMA_DP_SERVER_AUTHN_DP_PROXY_TYPE=none).
 	Tokens *token.Validator
 	// ZoneTokens checks those of zone proxies; nil refuses all of them.
@@ -117,6 +122,9 @@ func New(cfg Config) (*Server, error) {
 	)
 	discovery.RegisterAggregatedDiscoveryServiceServer(s.grpc, cfg.ADS)
 	istio.RegisterIstioCertificateServiceServer(s.grpc, cfg.Certificates)
+	if cfg.Reports != nil {
+		cfg.Reports.Register(s.grpc)
+	}
 	if cfg.HDS != nil {
 		health.RegisterHealthDiscoveryServiceServer(s.grpc, cfg.HDS)
 	}

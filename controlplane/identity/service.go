@@ -44,6 +44,32 @@ func NewService(issuer *Issuer, tokens *token.Validator) *Service {
 // chain is the leaf, then the authority. The names and the lifetime that the request asks for are ignored: those are the
 // mesh's to say.
 func (s *Service) CreateCertificate(ctx context.Context, req *istio.IstioCertificateRequest) (*istio.IstioCertificateResponse, error) {
+	dp, err := s.Authenticate(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if !s.issuer.take(dp.Key) {
+		return nil, status.Errorf(codes.ResourceExhausted, "%s asks for certificates too often: wait %s", dp.Key, interval)
+	}
+	id, err := s.issuer.SignCSR(ctx, dp.Mesh, dp.Name, []byte(req.GetCsr()))
+	if err != nil {
+		return nil, s.explain(ctx, err)
+	}
+	chain := []string{string(id.Cert)}
+	roots, err := certs.ParseCertificates(id.Bundle)
+	if err != nil {
+		return nil, s.explain(ctx, err)
+	}
+	for _, c := range roots {
+		chain = append(chain, string(certs.EncodeCertificates(c)))
+	}
+	s.log.Debug("signed a certificate request", "mesh", dp.Mesh, "proxy", dp.Name, "expires", id.NotAfter)
+	return &istio.IstioCertificateResponse{CertChain: chain}, nil
+}
+
+// Authenticate returns the Dataplane that the metadata of a call names and the token proves. It waits a while for one that
+// is not registered yet. Errors have a gRPC code.
+func (s *Service) Authenticate(ctx context.Context) (*resource.Resource, error) {
 	mesh, name, raw, err := caller(ctx, s.tokens != nil)
 	if err != nil {
 		return nil, err
@@ -72,23 +98,7 @@ func (s *Service) CreateCertificate(ctx context.Context, req *istio.IstioCertifi
 			return nil, unauthenticated(err)
 		}
 	}
-	if !s.issuer.take(dp.Key) {
-		return nil, status.Errorf(codes.ResourceExhausted, "%s asks for certificates too often: wait %s", dp.Key, interval)
-	}
-	id, err := s.issuer.SignCSR(ctx, mesh, name, []byte(req.GetCsr()))
-	if err != nil {
-		return nil, s.explain(ctx, err)
-	}
-	chain := []string{string(id.Cert)}
-	roots, err := certs.ParseCertificates(id.Bundle)
-	if err != nil {
-		return nil, s.explain(ctx, err)
-	}
-	for _, c := range roots {
-		chain = append(chain, string(certs.EncodeCertificates(c)))
-	}
-	s.log.Debug("signed a certificate request", "mesh", mesh, "proxy", name, "expires", id.NotAfter)
-	return &istio.IstioCertificateResponse{CertChain: chain}, nil
+	return dp, nil
 }
 
 // caller reads who calls from the metadata.

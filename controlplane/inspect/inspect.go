@@ -31,6 +31,9 @@ type Proxies interface {
 	Blame(mesh, name string, kind resource.Kind) (*xds.Status, error)
 	ZoneStatus(kind resource.Kind, name string) (*xds.Status, error)
 	Preview(before *topology.World, c topology.Change) *xds.Preview
+	IsConnected(mesh, name string) bool
+	MTLSModes(mesh string) ([]xds.InboundMode, error)
+	MTLSModesAfter(old, next *resource.Resource) (before, after []xds.InboundMode, err error)
 	Secured(id topology.ProxyID, mesh string, bundle []byte) (connected, secured bool, err error)
 }
 
@@ -47,6 +50,7 @@ type Config struct {
 	Watch       func() ([]*resource.Resource, store.Watcher)
 	Proxies     Proxies
 	Authorities Authorities
+	MTLSReports MTLSReports
 	// Kinds are the policies, all.Kinds(), and Zone is the name of the zone.
 	Kinds []policy.Kind
 	Zone  string
@@ -125,6 +129,9 @@ func (i *Inspector) Routes(r api.Router) {
 	}
 	r.Handle("GET /meshes/{mesh}/_authorities", i.authorities, api.Doc{
 		Summary: "The certificate authorities of a mesh, and which proxies do not have them yet", Tag: tag, Response: authoritiesBody{},
+	})
+	r.Handle("GET /meshes/{mesh}/_mtls", i.mtls, api.Doc{
+		Summary: "Which inbounds of a mesh take connections without mTLS, and who makes them", Tag: tag, Query: []string{"service", "quiet"}, Response: mtlsBody{},
 	})
 	i.previewRoute(r)
 	i.hostnameRoutes(r)

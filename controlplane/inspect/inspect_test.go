@@ -21,6 +21,7 @@ import (
 
 	"github.com/kuma-dp/kuma-dp/controlplane/api"
 	"github.com/kuma-dp/kuma-dp/controlplane/identity"
+	"github.com/kuma-dp/kuma-dp/controlplane/mtlsreports"
 	"github.com/kuma-dp/kuma-dp/controlplane/store"
 	"github.com/kuma-dp/kuma-dp/controlplane/store/memory"
 	"github.com/kuma-dp/kuma-dp/controlplane/token"
@@ -41,7 +42,16 @@ type proxies struct {
 	blamed   int
 	// secured are "connected" or "secured", by name.
 	secured map[string]string
+	// online are the names of those with a stream.
+	online map[string]bool
 }
+
+func (p *proxies) IsConnected(_, name string) bool { return p.online[name] }
+
+// reports are those of agents by name.
+type reports map[string]*mtlsreports.Received
+
+func (r reports) Of(key resource.Key) *mtlsreports.Received { return r[key.Name] }
 
 func (p *proxies) AdminEndpoint(mesh, name string) (xds.AdminEndpoint, error) {
 	if p.endpoint != nil {
@@ -64,6 +74,7 @@ type rig struct {
 	proxies *proxies
 	admin   *identity.Admin
 	store   store.Store
+	reports reports
 	reg     *resource.Registry
 	// settle waits until the topology has seen every commit.
 	settle func()
@@ -100,7 +111,7 @@ func start(t testing.TB, input []byte, options ...func(*api.Config)) *rig {
 	if err := identity.EnsureAuthorities(t.Context(), st, time.Now()); err != nil {
 		t.Fatal(err)
 	}
-	g := &rig{t: t, store: st, reg: registry}
+	g := &rig{t: t, store: st, reg: registry, reports: reports{}}
 	var err error
 	if g.admin, err = identity.LoadAdmin(st); err != nil {
 		t.Fatal(err)
@@ -142,7 +153,7 @@ func start(t testing.TB, input []byte, options ...func(*api.Config)) *rig {
 	}
 	g.fresh()
 	i, err := New(Config{
-		Store: st, Watch: st.Watch, Proxies: g.proxies, Authorities: identity.New(identity.Config{Store: st}), Kinds: all.Kinds(), Zone: zone.Zone, Admin: g.admin, ConnectTimeout: 5 * time.Second, Timeout: 5 * time.Second,
+		Store: st, Watch: st.Watch, Proxies: g.proxies, Authorities: identity.New(identity.Config{Store: st}), MTLSReports: g.reports, Kinds: all.Kinds(), Zone: zone.Zone, Admin: g.admin, ConnectTimeout: 5 * time.Second, Timeout: 5 * time.Second,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -153,6 +164,7 @@ func start(t testing.TB, input []byte, options ...func(*api.Config)) *rig {
 	}
 	cfg := api.Config{
 		Store: st, Registry: registry, Issuer: token.NewIssuer(st, nil), Validator: validator, Zone: zone, LocalhostIsAdmin: true, Extra: i.Routes,
+		StrictChange: i.StrictChange,
 	}
 	for _, o := range options {
 		o(&cfg)

@@ -17,8 +17,12 @@ import (
 	"github.com/kuma-dp/kuma-dp/resource"
 )
 
-// ErrUnknownProxy means that the mesh has no such Dataplane.
-var ErrUnknownProxy = errors.New("no such dataplane")
+var (
+	// ErrUnknownProxy means that the mesh has no such Dataplane.
+	ErrUnknownProxy = errors.New("no such dataplane")
+	// ErrUnknownMesh means that there is no such Mesh.
+	ErrUnknownMesh = errors.New("no such mesh")
+)
 
 // Rules returns what the policies mean for a proxy, in the order of the kinds; kinds of which no policy matches are left
 // out. With shadow, policies with the label kuma.io/effect: shadow count. The error is ErrUnknownProxy, or says which

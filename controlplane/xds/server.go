@@ -69,6 +69,13 @@ func (s *Server) Connected() int {
 	return len(s.proxies)
 }
 
+// IsConnected tells whether a proxy has a stream.
+func (s *Server) IsConnected(mesh, name string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.proxies[topology.ProxyID{Mesh: mesh, Name: name}] != nil
+}
+
 // touch notes which connected proxies a change concerns. It runs on the topology's goroutine and does not block.
 func (s *Server) touch(c topology.Change) {
 	s.mu.Lock()

@@ -21,13 +21,8 @@ func Apply(p *effect.Proxy, r *policy.Rules) error {
 		return nil
 	}
 	for _, in := range p.Inbounds {
-		rules, _ := r.ForInbound(in.Resource)
-		if len(rules) == 0 {
-			continue
-		}
-		// Items are for the whole mesh only, hence there is one rule, for every client.
-		conf, ok := rules[0].Conf.(*Conf)
-		if !ok {
+		conf := ofInbound(r, in.Resource)
+		if conf == nil {
 			continue
 		}
 		mode, err := conf.mode(p.MTLSMode)
@@ -52,6 +47,30 @@ func Apply(p *effect.Proxy, r *policy.Rules) error {
 		}
 	}
 	return nil
+}
+
+// ofInbound is nil for an inbound that is not selected.
+func ofInbound(r *policy.Rules, in *resource.Inbound) *Conf {
+	rules, _ := r.ForInbound(in)
+	if len(rules) == 0 {
+		return nil
+	}
+	// Items are for the whole mesh only, hence there is one rule, for every client.
+	conf, _ := rules[0].Conf.(*Conf)
+	return conf
+}
+
+// ModeOf is the mode of an inbound under the rules of its proxy, which may be nil, and the mode of the mesh's enabled backend.
+// Without mTLS in the mesh, which an empty mode says, there is none.
+func ModeOf(r *policy.Rules, in *resource.Inbound, backend string) (string, error) {
+	if r == nil || backend == "" {
+		return backend, nil
+	}
+	conf := ofInbound(r, in)
+	if conf == nil {
+		return backend, nil
+	}
+	return conf.mode(backend)
 }
 
 // mode is the backend's when the conf has none. A word that validation does not know must not open or close anything.
