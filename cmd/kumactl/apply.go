@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -17,6 +18,7 @@ import (
 func newApplyCommand(a *app) *cobra.Command {
 	var files, vars []string
 	var dry dryRun
+	var ready requireReady
 	cmd := &cobra.Command{
 		Use: "apply -f FILE", Short: "Create or update resources",
 		Long: "Create or update the resources of files, in their order. A file is YAML 1.2 or JSON with one or more documents,\n" +
@@ -25,11 +27,13 @@ func newApplyCommand(a *app) *cobra.Command {
 			"With -v a file is a Mustache template first: {{ name }} becomes the value of -v name=value, as it is, without\n" +
 			"escaping. A template without a value for a name is an error.\n\n" +
 			"With --dry-run=server nothing is stored: the control plane tells which proxies would change, with --explain also which\n" +
-			"rules and which resources of Envoy, and which other policies are overridden.",
+			"rules and which resources of Envoy, and which other policies are overridden.\n\n" +
+			"Who would be shut out by strict mTLS is warned of; with --require-ready nothing is stored that shuts somebody out.",
 		Example: "  kumactl apply -f mesh.yaml\n" +
 			"  kumactl apply -f mesh.yaml -f policies/\n" +
 			"  kumactl apply -f timeout.yaml -v service=web --dry-run\n" +
-			"  kumactl apply -f timeout.yaml -v service=web --dry-run=server --explain",
+			"  kumactl apply -f timeout.yaml -v service=web --dry-run=server --explain\n" +
+			"  kumactl apply -f strict.yaml --require-ready=24h",
 		Args: args(0, 0, "no arguments"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if len(files) == 0 {
@@ -56,9 +60,9 @@ func newApplyCommand(a *app) *cobra.Command {
 			}
 			return a.withClient(cmd.Context(), func(c *client.Client, kinds client.Kinds) error {
 				if dry.mode == dryRunServer {
-					return a.preview(cmd.Context(), c, kinds, docs, dry)
+					return a.preview(cmd.Context(), c, kinds, docs, dry, ready)
 				}
-				return a.apply(cmd.Context(), c, kinds, docs)
+				return a.apply(cmd.Context(), c, kinds, docs, ready)
 			})
 		},
 	}
@@ -66,6 +70,7 @@ func newApplyCommand(a *app) *cobra.Command {
 		"path of a file, of a directory (its .yaml, .yml and .json files, by name), an http or https URL, or - for the standard input; may be repeated")
 	cmd.Flags().StringArrayVarP(&vars, "var", "v", nil, "name=value of a variable of the template; may be repeated")
 	dry.flags(cmd)
+	ready.flag(cmd)
 	return cmd
 }
 
@@ -91,7 +96,7 @@ func (a *app) documents(ctx context.Context, files []string, values map[string]a
 	return docs, nil
 }
 
-func (a *app) apply(ctx context.Context, c *client.Client, kinds client.Kinds, docs []document) error {
+func (a *app) apply(ctx context.Context, c *client.Client, kinds client.Kinds, docs []document, ready requireReady) error {
 	found := make([]*client.Kind, len(docs))
 	for i, d := range docs {
 		var err error
@@ -100,7 +105,7 @@ func (a *app) apply(ctx context.Context, c *client.Client, kinds client.Kinds, d
 		}
 	}
 	for i, d := range docs {
-		if err := a.put(ctx, c, found[i], d); err != nil {
+		if err := a.put(ctx, c, found[i], d, ready.query()); err != nil {
 			return fmt.Errorf("apply %s: %w%s", d, err, progress(docs, i))
 		}
 	}
@@ -146,7 +151,7 @@ func (a *app) prepare(ctx context.Context, c *client.Client, kind *client.Kind, 
 	return path, nil
 }
 
-func (a *app) put(ctx context.Context, c *client.Client, kind *client.Kind, d document) error {
+func (a *app) put(ctx context.Context, c *client.Client, kind *client.Kind, d document, query url.Values) error {
 	path, err := a.prepare(ctx, c, kind, d)
 	if err != nil {
 		return err
@@ -155,19 +160,24 @@ func (a *app) put(ctx context.Context, c *client.Client, kind *client.Kind, d do
 	if err != nil {
 		return err
 	}
-	answer, err := c.Do(ctx, http.MethodPut, path, nil, body)
+	answer, err := c.Do(ctx, http.MethodPut, path, query, body)
 	if err != nil {
 		return err
 	}
+	a.warn(answer, d.Type, d.Name)
+	return nil
+}
+
+// warn tells what an answer warns of.
+func (a *app) warn(answer []byte, kind, name string) {
 	var w struct {
 		Warnings []string `json:"warnings"`
 	}
 	if len(answer) > 0 && json.Unmarshal(answer, &w) == nil {
 		for _, text := range w.Warnings {
-			fmt.Fprintf(a.stderr, "Warning: %s %q: %s\n", d.Type, d.Name, command.OneLine(text))
+			fmt.Fprintf(a.stderr, "Warning: %s %q: %s\n", kind, name, command.OneLine(text))
 		}
 	}
-	return nil
 }
 
 // keep adds the computed labels of the stored resource to those of the file.

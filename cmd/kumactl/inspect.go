@@ -51,7 +51,7 @@ func newInspectCommand(a *app) *cobra.Command {
 	outputFlag(cmd, &output)
 	cmd.AddCommand(
 		newInspectDataplaneCommand(a), newInspectDataplanesCommand(a), newInspectMeshesCommand(a), newInspectServicesCommand(a),
-		newInspectMeshServicesCommand(a), newInspectHostnamesCommand(a), newInspectAuthorityCommand(a), newInspectMeshGatewayCommand(a), newInspectZonesCommand(a),
+		newInspectMeshServicesCommand(a), newInspectHostnamesCommand(a), newInspectAuthorityCommand(a), newInspectMTLSCommand(a), newInspectMeshGatewayCommand(a), newInspectZonesCommand(a),
 		newInspectZoneProxiesCommand(a, "zone-ingresses", "zoneingresses", "zone ingresses"),
 		newInspectZoneProxiesCommand(a, "zoneegresses", "zone-egresses", "zone egresses"),
 		newInspectZoneProxyCommand(a, "zone-ingress", "zoneingress", "zone ingress"),

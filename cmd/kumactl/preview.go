@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/url"
 	"slices"
 	"strings"
 
@@ -91,7 +90,7 @@ type (
 )
 
 // preview asks what the documents would change.
-func (a *app) preview(ctx context.Context, c *client.Client, kinds client.Kinds, docs []document, how dryRun) error {
+func (a *app) preview(ctx context.Context, c *client.Client, kinds client.Kinds, docs []document, how dryRun, ready requireReady) error {
 	bodies := make([]map[string]any, len(docs))
 	for i, d := range docs {
 		kind, err := kinds.ByType(d.Type)
@@ -112,7 +111,7 @@ func (a *app) preview(ctx context.Context, c *client.Client, kinds client.Kinds,
 			return err
 		}
 	}
-	answer, err := c.Do(ctx, http.MethodPost, []string{"_preview"}, url.Values{}, body)
+	answer, err := c.Do(ctx, http.MethodPost, []string{"_preview"}, ready.query(), body)
 	if err != nil {
 		return fmt.Errorf("preview: %w", err)
 	}
