@@ -29,6 +29,24 @@ func (a *Agent) buildMonitor(p *parts, boot *relay.Bootstrap, cfg *relay.Config)
 	return nil
 }
 
+// checkPage tries a service with and without the workload's identity.
+func checkPage(ctx context.Context, r *relay.Relay, query url.Values) (any, error) {
+	service := query.Get("service")
+	var targets []mtls.Target
+	for _, s := range r.Services(service) {
+		targets = append(targets, mtls.Target{Cluster: s.Cluster, SNI: s.SNI, Identities: s.Identities, Endpoints: s.Endpoints})
+	}
+	if len(targets) == 0 {
+		return nil, fmt.Errorf("Envoy has no cluster of a service %q: is it reachable from this proxy, and spelled as in kumactl get meshservices?", service)
+	}
+	chain, key, roots := r.Identity()
+	endpoints, err := mtls.Check(ctx, targets, mtls.Credentials{Chain: chain, Key: key, Roots: roots})
+	if err != nil {
+		return nil, err
+	}
+	return map[string]any{"service": service, "endpoints": endpoints}, nil
+}
+
 // judged is an inbound with what strict mTLS means there.
 type judged struct {
 	mtlsreport.Inbound

@@ -229,8 +229,9 @@ func (a *Agent) pages(p *parts) map[string]admin.Page {
 			}
 			return p.identity.Status(), nil
 		},
-		"mtls": func(ctx context.Context, query url.Values) (any, error) { return mtlsPage(ctx, p.mtls, query) },
-		"dns": func(ctx context.Context, query url.Values) (any, error) { return dnsPage(ctx, p.resolver, query) },
+		"mtls":       func(ctx context.Context, query url.Values) (any, error) { return mtlsPage(ctx, p.mtls, query) },
+		"mtls/check": func(ctx context.Context, query url.Values) (any, error) { return checkPage(ctx, p.relay, query) },
+		"dns":        func(ctx context.Context, query url.Values) (any, error) { return dnsPage(ctx, p.resolver, query) },
 	}
 }
 

@@ -12,8 +12,14 @@ import (
 // maxOpen bounds the connections of an inbound that are followed to their end; those beyond are counted all the same.
 const maxOpen = 16 << 10
 
-// maxOver bounds the ends that wait for their beginning, which comes within moments.
+// maxOver bounds the connections that are remembered after their end; what comes later comes within moments.
 const maxOver = 4 << 10
+
+// ended is a connection after its end.
+type ended struct {
+	told time.Time
+	as   *mtlsreport.Peer // nil as long as nothing was told of it but its end
+}
 
 // peerKey is who counts as one peer.
 type peerKey struct {
@@ -30,9 +36,9 @@ type inbound struct {
 	peers   map[peerKey]*mtlsreport.Peer
 	// open are connections without an identity, by where they come from.
 	open map[netip.AddrPort]*mtlsreport.Peer
-	// over are connections of which the end was told before the beginning, for logs come on streams of their own: the moment of
-	// the end by Envoy's clock.
-	over      map[netip.AddrPort]time.Time
+	// over are connections of which the end has been told. What was in them may come later, for logs come on streams of their
+	// own.
+	over      map[netip.AddrPort]*ended
 	forgotten uint64
 }
 
@@ -40,7 +46,7 @@ func newInbound(l listener, now time.Time) *inbound {
 	return &inbound{
 		listener: l, since: now, served: map[mtlsreport.Kind]*mtlsreport.Count{mtlsreport.Plaintext: {}, mtlsreport.ForeignTLS: {}},
 		peers: map[peerKey]*mtlsreport.Peer{}, open: map[netip.AddrPort]*mtlsreport.Peer{},
-		over: map[netip.AddrPort]time.Time{},
+		over: map[netip.AddrPort]*ended{},
 	}
 }
 
@@ -49,7 +55,7 @@ func (in *inbound) take(of string, e entry, now time.Time) (news bool) {
 	kind := mtlsreport.Kind(of)
 	total := in.served[kind]
 	if total == nil {
-		return in.ended(e, now)
+		return in.end(e, now)
 	}
 	p := in.open[e.remote]
 	if p != nil && p.Kind != kind { // its end was not told
@@ -57,11 +63,22 @@ func (in *inbound) take(of string, e entry, now time.Time) (news bool) {
 		p = nil
 	}
 	begins := e.kind == upstreamConnected || e.kind == requestStart
+	over := in.over[e.remote]
+	if over != nil && e.start.After(over.told) { // another one, from the same port; Envoy's clock is this host's
+		delete(in.over, e.remote)
+		over = nil
+	}
+	if p == nil && over != nil && over.as != nil && over.as.Kind == kind {
+		p = over.as
+	}
 	if p == nil {
 		p, news = in.peer(e.remote.Addr(), kind, now)
 		p.Connections++
 		total.Connections++
-		if begins && len(in.open) < maxOpen && !in.overBefore(e) {
+		switch {
+		case over != nil:
+			over.as = p
+		case begins && len(in.open) < maxOpen:
 			in.open[e.remote] = p
 			p.Open++
 		}
@@ -74,33 +91,28 @@ func (in *inbound) take(of string, e entry, now time.Time) (news bool) {
 	return news
 }
 
-// ended takes the end of a connection.
-func (in *inbound) ended(e entry, now time.Time) (news bool) {
-	if p := in.open[e.remote]; p != nil {
+// end takes the end of a connection.
+func (in *inbound) end(e entry, now time.Time) (news bool) {
+	p := in.open[e.remote]
+	if p != nil {
 		in.closed(e.remote, p)
 		p.LastSeen = now
-	} else if !e.tls {
-		if len(in.over) >= maxOver { // their beginnings will not come any more
+	}
+	if !e.tls {
+		if len(in.over) >= maxOver {
 			clear(in.over)
 		}
-		in.over[e.remote] = e.end
+		in.over[e.remote] = &ended{now, p}
 	}
 	if !e.tls || e.failure == "" {
 		return false
 	}
 	kind, reason := refusal(e.failure)
-	p, news := in.peer(e.remote.Addr(), kind, now)
+	p, news = in.peer(e.remote.Addr(), kind, now)
 	p.Connections++
 	in.refused++
 	p.LastSeen, p.Reason = now, reason
 	return news
-}
-
-// overBefore tells whether the connection that an entry is of has ended already.
-func (in *inbound) overBefore(e entry) bool {
-	end, ok := in.over[e.remote]
-	delete(in.over, e.remote)
-	return ok && !e.start.After(end)
 }
 
 func (in *inbound) closed(remote netip.AddrPort, p *mtlsreport.Peer) {

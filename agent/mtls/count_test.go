@@ -12,7 +12,6 @@ import (
 	dataaccesslogv3 "github.com/envoyproxy/go-control-plane/envoy/data/accesslog/v3"
 	alsv3 "github.com/envoyproxy/go-control-plane/envoy/service/accesslog/v3"
 	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/kuma-dp/kuma-dp/internal/mtlsreport"
@@ -30,7 +29,7 @@ const (
 func seen(peer string, kind dataaccesslogv3.AccessLogType, change ...func(*dataaccesslogv3.AccessLogCommon)) *dataaccesslogv3.AccessLogCommon {
 	ap := netip.MustParseAddrPort(peer)
 	e := &dataaccesslogv3.AccessLogCommon{
-		AccessLogType: kind, StartTime: timestamppb.New(epoch), Duration: durationpb.New(time.Second),
+		AccessLogType: kind, StartTime: timestamppb.New(epoch),
 		DownstreamDirectRemoteAddress: &corev3.Address{Address: &corev3.Address_SocketAddress{SocketAddress: &corev3.SocketAddress{
 			Address: ap.Addr().String(), PortSpecifier: &corev3.SocketAddress_PortValue{PortValue: uint32(ap.Port())},
 		}}},
@@ -136,6 +135,16 @@ func TestCount(t *testing.T) {
 			"the end is told first",
 			[]event{{ofListener, false, seen(a, end)}, {plaintext, true, seen(a, request)}},
 			"plaintext 1/1 foreign 0/0 refused 0: 10.0.0.9 plaintext 1/1 open 0 last 2s",
+		},
+		{
+			"the last request is told after the end",
+			[]event{{plaintext, true, seen(a, request)}, {ofListener, false, seen(a, end)}, {plaintext, true, seen(a, request)}},
+			"plaintext 1/2 foreign 0/0 refused 0: 10.0.0.9 plaintext 1/2 open 0 last 3s",
+		},
+		{
+			"two requests are told after the end",
+			[]event{{ofListener, false, seen(a, end)}, {plaintext, true, seen(a, request)}, {plaintext, true, seen(a, request)}},
+			"plaintext 1/2 foreign 0/0 refused 0: 10.0.0.9 plaintext 1/2 open 0 last 3s",
 		},
 		{
 			"an end, and later another connection from the same port",

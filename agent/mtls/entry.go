@@ -18,8 +18,7 @@ type entry struct {
 	tls     bool
 	kind    uint64 // AccessLogType
 	failure string // of the handshake
-	// start is when the connection, or the request, began, and end when it had ended, by Envoy's clock.
-	start, end time.Time
+	start   time.Time // of the connection or the request, by Envoy's clock
 }
 
 // entries calls f for each entry of a StreamAccessLogsMessage{identifier=1, http_logs=2, tcp_logs=3}, and named before with the
@@ -46,18 +45,13 @@ func entries(msg []byte, named func(log string), f func(entry)) error {
 }
 
 func readEntry(common []byte) (e entry, err error) {
-	var lasted time.Duration
 	err = each(common, func(n protowire.Number, val []byte, num uint64, _ []byte) error {
 		switch n {
 		case 4:
 			e.tls = true
 		case 5:
-			seconds, nanos, err := span(val)
-			e.start = time.Unix(seconds, nanos)
-			return err
-		case 23:
-			seconds, nanos, err := span(val)
-			lasted = time.Duration(seconds)*time.Second + time.Duration(nanos)
+			var err error
+			e.start, err = timestamp(val)
 			return err
 		case 20:
 			if remote, err := address(field(1, val), 1); err == nil {
@@ -70,13 +64,13 @@ func readEntry(common []byte) (e entry, err error) {
 		}
 		return nil
 	})
-	e.end = e.start.Add(lasted)
 	return e, err
 }
 
-// span reads a Timestamp or a Duration{seconds=1, nanos=2}.
-func span(b []byte) (seconds, nanos int64, err error) {
-	err = each(b, func(n protowire.Number, _ []byte, num uint64, _ []byte) error {
+// timestamp reads a google.protobuf.Timestamp{seconds=1, nanos=2}.
+func timestamp(b []byte) (time.Time, error) {
+	var seconds, nanos int64
+	err := each(b, func(n protowire.Number, _ []byte, num uint64, _ []byte) error {
 		switch n {
 		case 1:
 			seconds = int64(num)
@@ -85,7 +79,7 @@ func span(b []byte) (seconds, nanos int64, err error) {
 		}
 		return nil
 	})
-	return seconds, nanos, err
+	return time.Unix(seconds, nanos), err
 }
 
 // refusals are what BoringSSL says of handshakes, and what that means.

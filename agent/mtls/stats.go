@@ -61,7 +61,10 @@ func (m *Monitor) counts(ctx context.Context) (map[netip.AddrPort]mtlsreport.Cou
 		for _, name := range p.requests {
 			c.Requests += values[name]
 		}
-		c.Requests -= min(c.Requests, p.clear) // what is under way here may be missing there
+		c.Requests -= min(c.Requests, p.clear)
+		if c.Connections == 0 {
+			c.Requests = 0 // what is left is under way to us
+		}
 		out[addr] = c
 		if active, known := values[p.active]; known && active == 0 {
 			m.idle(p.name)
