@@ -169,15 +169,21 @@ func (p *page) interrupt(name string) {
 
 func (p *page) command(b block, want string) {
 	p.t.Helper()
+	var last error
 	once := func(c context.Context) error {
 		cmd := p.shell(c, b)
 		var out bytes.Buffer
 		cmd.Stdout, cmd.Stderr = &out, &out
-		if err := cmd.Run(); err != nil {
+		err := cmd.Run()
+		if c.Err() != nil && last != nil {
+			return last // one that was cut short tells less
+		}
+		if err != nil {
 			return fmt.Errorf("%w: %s", err, out.String())
 		}
 		if missing := missingLine(out.String(), want); missing != "" {
-			return fmt.Errorf("it does not print %q, but\n%s", missing, out.String())
+			last = fmt.Errorf("it does not print %q, but\n%s", missing, out.String())
+			return last
 		}
 		p.t.Logf("on %s:\n%s%s", b.info["host"], b.text, out.String())
 		return nil

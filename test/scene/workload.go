@@ -119,7 +119,12 @@ func (w *Workload) prepare(ctx context.Context, cfg WorkloadConfig) error {
 	if cfg.NoRedirect {
 		return nil
 	}
-	_, err = output(w.Host.Command(ctx, 0, w.scene.Path("kumactl"),
+	return w.Redirect(ctx)
+}
+
+// Redirect redirects the host's traffic to its Envoy.
+func (w *Workload) Redirect(ctx context.Context) error {
+	_, err := output(w.Host.Command(ctx, 0, w.scene.Path("kumactl"),
 		"install", "transparent-proxy", "--kuma-dp-user", "kuma-dp", "--redirect-dns"))
 	w.scene.onClose(redirection{w})
 	return err

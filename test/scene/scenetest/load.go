@@ -33,6 +33,7 @@ type Load struct {
 	Sent, Failed, Denied atomic.Int64
 
 	t      *testing.T
+	client *http.Client
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
 	first  atomic.Value
@@ -47,18 +48,23 @@ func StartLoad(t *testing.T, w *scene.Workload) *Load {
 // StartLoadTo is StartLoad for another name and port.
 func StartLoadTo(t *testing.T, w *scene.Workload, name string, port int) *Load {
 	t.Helper()
-	url := "http://" + net.JoinHostPort(Resolve(t, w, name), strconv.Itoa(port))
+	return StartLoadAt(t, w, net.JoinHostPort(Resolve(t, w, name), strconv.Itoa(port)))
+}
+
+// StartLoadAt is StartLoad for host:port.
+func StartLoadAt(t *testing.T, w *scene.Workload, address string) *Load {
+	t.Helper()
+	url := "http://" + address
 	c, cancel := context.WithCancel(t.Context())
-	l := &Load{t: t, cancel: cancel}
-	client := scene.HTTPClient(w.Host)
+	l := &Load{t: t, client: scene.HTTPClient(w.Host), cancel: cancel}
 	for range concurrency {
 		l.wg.Go(func() {
 			for c.Err() == nil {
-				l.one(c, client, url)
+				l.one(c, l.client, url)
 			}
 		})
 	}
-	t.Cleanup(func() { l.Stop(); client.CloseIdleConnections() })
+	t.Cleanup(l.Stop)
 	return l
 }
 
@@ -113,8 +119,12 @@ func (l *Load) First() string {
 	return text
 }
 
-// Stop ends the load and waits for its requests. It may be called again.
-func (l *Load) Stop() { l.cancel(); l.wg.Wait() }
+// Stop ends the load with its connections and waits for its requests. It may be called again.
+func (l *Load) Stop() {
+	l.cancel()
+	l.wg.Wait()
+	l.client.CloseIdleConnections()
+}
 
 // Unharmed ends the load and asks that no request failed.
 func (l *Load) Unharmed() {
