@@ -16,8 +16,8 @@ type entry struct {
 	http   bool
 	// tls is true where Envoy ended TLS, or tried to.
 	tls     bool
-	kind    uint64 // AccessLogType
-	failure string // of the handshake
+	kind    uint64    // AccessLogType
+	failure string    // of the handshake
 	start   time.Time // of the connection or the request, by Envoy's clock
 }
 
