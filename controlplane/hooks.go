@@ -12,9 +12,10 @@ import (
 )
 
 // authenticate makes the check of a stream's first request; no tokens let sidecars in without. A zone proxy always needs its
-// token. What the token says about itself is checked
-// before the Dataplane is decoded: a stranger costs no work.
-func authenticate(tokens, zoneTokens *token.Validator, zone string, st store.Store) func(context.Context, string, *xds.Node) error {
+// token. What the token says about itself is checked before the Dataplane is decoded: a stranger costs no work. Its tags are
+// for whoever knows the Dataplanes: the one that a proxy brings takes the place of the stored one, which may be another's, and
+// the stored one may be replaced later.
+func authenticate(tokens, zoneTokens *token.Validator, zone string) func(context.Context, string, *xds.Node) error {
 	return func(_ context.Context, raw string, node *xds.Node) error {
 		if node.Meta.ProxyType == token.TypeIngress || node.Meta.ProxyType == token.TypeEgress {
 			return zoneTokens.AuthenticateZoneProxy(raw, zone, node.Meta.ProxyType)
@@ -32,28 +33,10 @@ func authenticate(tokens, zoneTokens *token.Validator, zone string, st store.Sto
 		if err := early.Allow(who); err != nil || len(claims.Tags) == 0 {
 			return err
 		}
-		brought, err := node.Dataplane()
-		if err != nil {
-			return err
-		}
-		stored, err := st.Get(resource.Key{Kind: resource.KindDataplane, Mesh: who.Mesh, Name: who.Name})
-		if err != nil && !errors.Is(err, store.ErrNotFound) {
-			return err
-		}
-		// Both: what a proxy brings takes the place of what is stored, which may be another's. With neither the stream ends a
-		// step later, with the text that tells to register one.
-		for _, dp := range []*resource.Resource{brought, stored} {
-			if dp == nil {
-				continue
-			}
-			spec, ok := dp.Spec.(*resource.Dataplane)
-			if !ok {
-				return errors.New("the resource of the node is no Dataplane")
-			}
-			who.Tags = identity.Tags(spec)
-			if err := claims.Allow(who); err != nil {
-				return err
-			}
+		node.Permit = func(d *resource.Dataplane) error {
+			has := who
+			has.Tags = identity.Tags(d)
+			return claims.Allow(has)
 		}
 		return nil
 	}

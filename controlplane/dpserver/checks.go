@@ -132,7 +132,7 @@ const applyTries = 5
 
 // apply turns a report into the states of the inbounds: Ready when both Envoy and the workload are healthy. A report that
 // changes nothing, as nearly all do, writes nothing.
-func (h *HDS) apply(ctx context.Context, key resource.Key, report *health.EndpointHealthResponse) error {
+func (h *HDS) apply(ctx context.Context, who *caller, report *health.EndpointHealthResponse) error {
 	healthy := map[string]bool{}
 	for _, c := range report.GetClusterEndpointsHealth() {
 		ok := true
@@ -144,11 +144,14 @@ func (h *HDS) apply(ctx context.Context, key resource.Key, report *health.Endpoi
 		healthy[c.GetClusterName()] = ok
 	}
 	for range applyTries {
-		r, err := h.cfg.Store.Get(key)
+		r, err := h.cfg.Store.Get(who.key)
 		if errors.Is(err, store.ErrNotFound) {
 			return nil
 		}
 		if err != nil {
+			return err
+		}
+		if err := who.permit(r); err != nil {
 			return err
 		}
 		next := r.Clone()
@@ -160,7 +163,7 @@ func (h *HDS) apply(ctx context.Context, key resource.Key, report *health.Endpoi
 			return err
 		}
 	}
-	return fmt.Errorf("%s: %w again and again", key, store.ErrConflict)
+	return fmt.Errorf("%s: %w again and again", who.key, store.ErrConflict)
 }
 
 // setStates changes the inbounds that the report speaks of, and tells whether any differs now. An inbound without a probe of

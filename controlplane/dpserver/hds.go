@@ -110,10 +110,11 @@ func (h *HDS) StreamHealthCheck(stream health.HealthDiscoveryService_StreamHealt
 	if err != nil {
 		return err
 	}
-	key, err := h.authenticate(stream.Context(), first.GetHealthCheckRequest().GetNode())
+	who, err := h.authenticate(stream.Context(), first.GetHealthCheckRequest().GetNode())
 	if err != nil {
 		return err
 	}
+	key := who.key
 	changed, stop := h.follow(key)
 	defer stop()
 	var sent *health.HealthCheckSpecifier
@@ -121,6 +122,9 @@ func (h *HDS) StreamHealthCheck(stream health.HealthDiscoveryService_StreamHealt
 		r, err := h.cfg.Store.Get(key)
 		if err != nil {
 			return status.Errorf(codes.NotFound, "%s is gone", key)
+		}
+		if err := who.permit(r); err != nil {
+			return err
 		}
 		next := h.cfg.specifier(resource.SpecOf[*resource.Dataplane](r))
 		if sent != nil && proto.Equal(sent, next) {
@@ -140,7 +144,11 @@ func (h *HDS) StreamHealthCheck(stream health.HealthDiscoveryService_StreamHealt
 				return err
 			}
 		case report := <-reports:
-			if err := h.apply(stream.Context(), key, report); err != nil {
+			err := h.apply(stream.Context(), who, report)
+			if status.Code(err) == codes.Unauthenticated {
+				return err
+			}
+			if err != nil {
 				h.log.Warn("could not store the health of a workload", "mesh", key.Mesh, "proxy", key.Name, "error", err)
 			}
 		case err := <-failed:
@@ -172,18 +180,38 @@ func (h *HDS) receive(stream health.HealthDiscoveryService_StreamHealthCheckServ
 	return reports, failed
 }
 
+// caller is who opened a stream.
+type caller struct {
+	key resource.Key
+	// claims are those of its token, nil when nobody is asked for one.
+	claims *token.Claims
+}
+
+// permit refuses a Dataplane that the token is not for. It is asked each time that one is read: the Dataplane of a name may
+// be replaced by somebody else's while a stream is open.
+func (c *caller) permit(dp *resource.Resource) error {
+	if c.claims == nil {
+		return nil
+	}
+	tags := identity.Tags(resource.SpecOf[*resource.Dataplane](dp))
+	if err := c.claims.Allow(token.Proxy{Name: c.key.Name, Mesh: c.key.Mesh, Tags: tags}); err != nil {
+		return status.Errorf(codes.Unauthenticated, "authentication failed: %v", err)
+	}
+	return nil
+}
+
 // authenticate checks the token against the node's Dataplane.
-func (h *HDS) authenticate(ctx context.Context, node *core.Node) (resource.Key, error) {
+func (h *HDS) authenticate(ctx context.Context, node *core.Node) (*caller, error) {
 	mesh, name, ok := strings.Cut(node.GetId(), ".")
 	if !ok || mesh == "" || name == "" {
-		return resource.Key{}, status.Errorf(codes.InvalidArgument, "node id %.100q is not <mesh>.<name>", node.GetId())
+		return nil, status.Errorf(codes.InvalidArgument, "node id %.100q is not <mesh>.<name>", node.GetId())
 	}
 	var claims *token.Claims
 	if h.cfg.Tokens != nil {
 		md, _ := metadata.FromIncomingContext(ctx)
 		raw := md.Get("authorization")
 		if len(raw) != 1 {
-			return resource.Key{}, status.Errorf(codes.Unauthenticated, `request must have exactly 1 "authorization" header, got %d`, len(raw))
+			return nil, status.Errorf(codes.Unauthenticated, `request must have exactly 1 "authorization" header, got %d`, len(raw))
 		}
 		var err error
 		if claims, err = h.cfg.Tokens.Dataplane(raw[0]); err == nil {
@@ -192,7 +220,7 @@ func (h *HDS) authenticate(ctx context.Context, node *core.Node) (resource.Key, 
 			err = early.Allow(token.Proxy{Name: name, Mesh: mesh})
 		}
 		if err != nil {
-			return resource.Key{}, status.Errorf(codes.Unauthenticated, "authentication failed: %v", err)
+			return nil, status.Errorf(codes.Unauthenticated, "authentication failed: %v", err)
 		}
 	}
 	wait, cancel := context.WithTimeout(ctx, hdsRegistrationWait)
@@ -200,15 +228,10 @@ func (h *HDS) authenticate(ctx context.Context, node *core.Node) (resource.Key, 
 	dp, err := h.cfg.Await(wait, mesh, name)
 	if err != nil {
 		if errors.Is(err, identity.ErrUnknownProxy) {
-			return resource.Key{}, status.Errorf(codes.NotFound, "%v", err)
+			return nil, status.Errorf(codes.NotFound, "%v", err)
 		}
-		return resource.Key{}, status.Error(codes.Internal, "the control plane could not read the Dataplane")
+		return nil, status.Error(codes.Internal, "the control plane could not read the Dataplane")
 	}
-	if claims != nil {
-		tags := identity.Tags(resource.SpecOf[*resource.Dataplane](dp))
-		if err := claims.Allow(token.Proxy{Name: name, Mesh: mesh, Tags: tags}); err != nil {
-			return resource.Key{}, status.Errorf(codes.Unauthenticated, "authentication failed: %v", err)
-		}
-	}
-	return dp.Key, nil
+	who := &caller{key: dp.Key, claims: claims}
+	return who, who.permit(dp)
 }

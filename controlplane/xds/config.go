@@ -35,9 +35,9 @@ type Config struct {
 	Registry *resource.Registry
 	// InstanceID is sent as the control plane's identifier.
 	InstanceID string
-	// Authenticate checks the token of a stream's first request; its error closes the stream with
+	// Authenticate checks the token of a stream's first request; its error closes the stream with Unauthenticated and
 	// "authentication failed: …". The Dataplane that the proxy brings is decoded only when Node.Dataplane is called, so
-	// that strangers cost no work. Nil lets everybody in.
+	// that strangers cost no work. What the token says about Dataplanes it leaves in Node.Permit. Nil lets everybody in.
 	Authenticate func(ctx context.Context, token string, node *Node) error
 	// Lifecycle follows the streams; may be nil.
 	Lifecycle Registrar
@@ -60,7 +60,8 @@ type Config struct {
 
 // Registrar follows the streams of proxies; Lifecycle is one.
 type Registrar interface {
-	// Register is called after authentication, before the proxy is told anything. Its error closes the stream.
+	// Register is called after authentication, before the proxy is told anything. It asks Node.Permit, whose error it wraps
+	// in ErrNotPermitted. Its error closes the stream.
 	Register(ctx context.Context, node *Node) (Subscription, error)
 }
 
@@ -81,6 +82,8 @@ type Node struct {
 	Meta Meta
 	// Fresh: the first request names no version of anything, as that of an Envoy that has only just started.
 	Fresh bool
+	// Permit tells why a proxy may not have a Dataplane, or may not replace it; nil permits any.
+	Permit func(*resource.Dataplane) error
 
 	decode func() (*resource.Resource, error)
 }

@@ -122,19 +122,28 @@ func (s *subscription) record() *resource.Subscription {
 	return out
 }
 
-// commit writes a subscription into the insight of its proxy, together with other operations that come first.
-func (l *Lifecycle) commit(ctx context.Context, s *subscription, first ...store.Op) error {
+// commit writes a subscription into the insight of its proxy, together with an operation that comes first, if any: it is
+// made again when somebody else has written meanwhile.
+func (l *Lifecycle) commit(ctx context.Context, s *subscription, first func(again bool) (store.Op, error)) error {
 	var err error
-	for range commitTries {
+	for try := range commitTries {
+		var ops []store.Op
+		if first != nil {
+			op, ferr := first(try > 0)
+			if ferr != nil {
+				return ferr
+			}
+			ops = append(ops, op)
+		}
 		op, oerr := l.insightOp(s)
 		if oerr != nil {
 			return oerr
 		}
-		_, err = l.cfg.Store.Commit(ctx, append(slices.Clone(first), op)...)
+		_, err = l.cfg.Store.Commit(ctx, append(ops, op)...)
 		if err == nil || !errors.Is(err, store.ErrConflict) && !errors.Is(err, store.ErrExists) && !errors.Is(err, store.ErrNotFound) {
 			return err
 		}
-		if len(first) == 0 && errors.Is(err, store.ErrNotFound) {
+		if first == nil && errors.Is(err, store.ErrNotFound) {
 			return nil // the Dataplane is gone, and its insight with it
 		}
 	}

@@ -117,36 +117,69 @@ func (l *Lifecycle) Register(ctx context.Context, node *Node) (Subscription, err
 	if (node.ID.Mesh == "") != (l.cfg.Kind != resource.KindDataplane) {
 		return nil, fmt.Errorf("node id %s.%s is not that of a %s", node.ID.Mesh, node.ID.Name, l.cfg.Kind)
 	}
-	var ops []store.Op
 	brought, err := node.Dataplane()
-	switch {
-	case err != nil:
+	if err != nil {
 		return nil, fmt.Errorf("read the Dataplane of the node metadata: %w", err)
-	case brought != nil:
-		if brought, err = l.prepare(node, brought); err != nil {
-			return nil, err
-		}
-		ops = append(ops, store.Op{Action: store.Upsert, Resource: brought})
-	default:
-		if _, err := l.cfg.Store.Get(l.key(node.ID)); err != nil {
-			if errors.Is(err, store.ErrNotFound) {
-				return nil, fmt.Errorf(`resource "%s.%s" not found; create a %s in Kuma CP first or pass it as an argument to kuma-dp`,
-					node.ID.Mesh, node.ID.Name, l.cfg.Kind)
+	}
+	op, err := l.prepare(node, brought) // before the proxy counts as one that is there
+	if err != nil {
+		return nil, err
+	}
+	var write func(again bool) (store.Op, error)
+	if brought != nil {
+		write = func(again bool) (store.Op, error) {
+			if again {
+				return l.prepare(node, brought)
 			}
-			return nil, fmt.Errorf("read the Dataplane of the proxy: %w", err)
+			return op, nil
 		}
 	}
 	l.arrive(node, brought != nil)
 	sub := newSubscription(l, node, brought != nil)
-	if err := l.commit(ctx, sub, ops...); err != nil {
+	if err := l.commit(ctx, sub, write); err != nil {
 		l.depart(node.ID, false)
 		return nil, fmt.Errorf("register proxy %s.%s: %w", node.ID.Mesh, node.ID.Name, err)
 	}
+	l.registered(node.ID, brought != nil)
 	return sub, nil
 }
 
-// prepare checks that a Dataplane is the proxy's own and valid, and gives it its labels.
-func (l *Lifecycle) prepare(node *Node, dp *resource.Resource) (*resource.Resource, error) {
+// prepare checks that a proxy may have the Dataplane that is stored, and the one that it brought along if any. It returns the
+// write of the latter, which fails when what is stored is not what was looked at.
+func (l *Lifecycle) prepare(node *Node, brought *resource.Resource) (store.Op, error) {
+	stored, err := l.cfg.Store.Get(l.key(node.ID))
+	switch {
+	case err == nil:
+		if err := permitted(node, stored); err != nil {
+			return store.Op{}, err
+		}
+	case !errors.Is(err, store.ErrNotFound):
+		return store.Op{}, fmt.Errorf("read the Dataplane of the proxy: %w", err)
+	case brought == nil:
+		return store.Op{}, fmt.Errorf(`resource "%s.%s" not found; create a %s in Kuma CP first or pass it as an argument to kuma-dp`,
+			node.ID.Mesh, node.ID.Name, l.cfg.Kind)
+	default:
+		stored = nil
+	}
+	if brought == nil {
+		return store.Op{}, nil
+	}
+	if err := permitted(node, brought); err != nil {
+		return store.Op{}, err
+	}
+	next, err := l.complete(node, brought.Clone(), stored)
+	if err != nil {
+		return store.Op{}, err
+	}
+	if stored == nil {
+		return store.Op{Action: store.Create, Resource: next}, nil
+	}
+	return store.Op{Action: store.Update, Resource: next, ExpectVersion: stored.Version}, nil
+}
+
+// complete checks that a Dataplane is the proxy's own and valid, and gives it its labels and what is computed of the stored
+// one, nil when there is none.
+func (l *Lifecycle) complete(node *Node, dp, stored *resource.Resource) (*resource.Resource, error) {
 	if dp.Key != l.key(node.ID) {
 		return nil, fmt.Errorf("node %s.%s brought another resource along: %s", node.ID.Mesh, node.ID.Name, dp.Key)
 	}
@@ -156,12 +189,8 @@ func (l *Lifecycle) prepare(node *Node, dp *resource.Resource) (*resource.Resour
 	if len(faults) > 0 {
 		return nil, fmt.Errorf("the %s of the node metadata is not valid: %s %s", l.cfg.Kind, faults[0].Field, faults[0].Reason)
 	}
-	old, err := l.cfg.Store.Get(dp.Key)
-	switch {
-	case err == nil:
-		resource.KeepComputed(old, dp)
-	case !errors.Is(err, store.ErrNotFound):
-		return nil, fmt.Errorf("read the Dataplane of the proxy: %w", err)
+	if stored != nil {
+		resource.KeepComputed(stored, dp)
 	}
 	resource.SetDefaults(dp, l.cfg.Zone)
 	if node.ID.Mesh == "" {
@@ -189,7 +218,6 @@ func (l *Lifecycle) arrive(node *Node, brought bool) {
 		l.proxies[id] = p
 	}
 	p.streams++
-	p.brought = brought
 	if brought && node.Fresh {
 		l.hold(id)
 	}
@@ -197,6 +225,14 @@ func (l *Lifecycle) arrive(node *Node, brought bool) {
 		p.leave.Stop()
 		p.leave = nil
 	}
+}
+
+// registered notes whether the Dataplane of a proxy goes with it: not before it is the proxy's, or a stream that is refused
+// would take another's away.
+func (l *Lifecycle) registered(id topology.ProxyID, brought bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.proxies[id].brought = brought
 }
 
 // depart starts the time after which the Dataplane goes, unless it is the control plane that goes.
@@ -249,7 +285,7 @@ func (l *Lifecycle) write(ctx context.Context) {
 	}
 	l.mu.Unlock()
 	for _, s := range subs {
-		if err := l.commit(ctx, s); err != nil && ctx.Err() == nil {
+		if err := l.commit(ctx, s, nil); err != nil && ctx.Err() == nil {
 			l.log.Warn("could not write the insight of a proxy", "mesh", s.id.Mesh, "proxy", s.id.Name, "error", err)
 		}
 	}

@@ -319,14 +319,14 @@ func TestRefusedStreams(t *testing.T) {
 		{
 			"wrong token", node("client-1"),
 			[]string{"bad"},
-			codes.Unknown,
+			codes.Unauthenticated,
 			"authentication failed: proxy name from requestor: client-1 is different than in token: other",
 		},
-		{"no token", node("client-1"), nil, codes.Unknown, "authentication failed: "},
+		{"no token", node("client-1"), nil, codes.Unauthenticated, "authentication failed: "},
 		{
 			"two tokens", node("client-1"),
 			[]string{"good", "good"},
-			codes.Unknown,
+			codes.Unauthenticated,
 			`authentication failed: request must have exactly 1 "authorization" header, got 2`,
 		},
 		{"no node", nil, []string{"good"}, codes.InvalidArgument, `node id "" is not <mesh>.<name>`},

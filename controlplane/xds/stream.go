@@ -17,6 +17,7 @@ import (
 	grpcstatus "google.golang.org/grpc/status"
 
 	"github.com/kuma-dp/kuma-dp/controlplane/topology"
+	"github.com/kuma-dp/kuma-dp/resource"
 )
 
 // stream is one ADS stream of either protocol. Everything but notify, refused and secured belongs to the goroutine of serve.
@@ -29,6 +30,9 @@ type stream struct {
 	sub     Subscription
 	nonce   uint64
 	refused refusals
+	// permit is Node.Permit, and permitted the Dataplane that it was asked about last.
+	permit    func(*resource.Dataplane) error
+	permitted *resource.Resource
 	// secured are the newest secrets of which the peer has acknowledged all that it asked for.
 	secured atomic.Pointer[set]
 }
@@ -139,6 +143,10 @@ func serve[R request](ctx context.Context, s *Server, recv func() (R, error), op
 		case <-st.wake:
 		}
 		if snap := p.snap.Load(); snap != nil {
+			if err := st.allowed(snap); err != nil {
+				s.log.Warn("ended the stream of a proxy whose Dataplane has become another's", "mesh", st.id.Mesh, "proxy", st.id.Name, "error", err)
+				return unauthenticated(err)
+			}
 			if err := proto.push(snap); err != nil {
 				return err
 			}
@@ -164,7 +172,7 @@ func (s *Server) open(ctx context.Context, st *stream, node *corev3.Node, fresh 
 	}
 	if err != nil {
 		s.log.Info("refused a proxy", "mesh", id.Mesh, "proxy", id.Name, "error", err)
-		return nil, grpcstatus.Errorf(codes.Unknown, "authentication failed: %v", err)
+		return nil, unauthenticated(err)
 	}
 	if err := s.otherType(id, meta.ProxyType); err != nil {
 		return nil, grpcstatus.Error(codes.AlreadyExists, err.Error())
@@ -173,13 +181,21 @@ func (s *Server) open(ctx context.Context, st *stream, node *corev3.Node, fresh 
 		sub, err := s.cfg.Lifecycle.Register(ctx, n)
 		if err != nil {
 			s.log.Info("could not register a proxy", "mesh", id.Mesh, "proxy", id.Name, "error", err)
+			if errors.Is(err, ErrNotPermitted) {
+				return nil, unauthenticated(err)
+			}
 			return nil, grpcstatus.Error(codes.Unknown, err.Error())
 		}
 		st.sub = sub
 	}
-	st.id, st.nodeID = id, node.GetId()
+	st.id, st.nodeID, st.permit = id, node.GetId(), n.Permit
 	meta.Resource = "" // registered; not kept for every proxy
 	return s.join(st, meta), nil
+}
+
+// unauthenticated is what a stranger hears. The text is that of 2.9, which says Unknown.
+func unauthenticated(err error) error {
+	return grpcstatus.Errorf(codes.Unauthenticated, "authentication failed: %v", err)
 }
 
 func (s *Server) stopping() bool {
