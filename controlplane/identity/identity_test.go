@@ -263,7 +263,7 @@ func TestNotesDoNotDisturbOthers(t *testing.T) {
 		wg.Go(func() {
 			key, _ := certs.NewKey(certs.ECDSAP256)
 			csr, _ := certs.NewCSR(key)
-			if _, err := f.SignCSR(t.Context(), "default", "web-1", csr); err != nil {
+			if _, err := f.SignCSR(t.Context(), "default", "web-1", csr, nil); err != nil {
 				t.Error(err)
 			}
 		})
@@ -300,11 +300,11 @@ func TestSignCSRRefuses(t *testing.T) {
 		{"junk", "default", "web-1", []byte("junk"), ErrBadRequest},
 		{"a name that is none", "default", "odd", csr, ErrBadRequest},
 	} {
-		if _, err := f.SignCSR(t.Context(), tt.mesh, tt.proxy, tt.csr); !errors.Is(err, tt.want) {
+		if _, err := f.SignCSR(t.Context(), tt.mesh, tt.proxy, tt.csr, nil); !errors.Is(err, tt.want) {
 			t.Errorf("%s: got %v, want %v", tt.name, err, tt.want)
 		}
 	}
-	if _, err := f.SignCSR(t.Context(), "default", "web-1", csr); err != nil {
+	if _, err := f.SignCSR(t.Context(), "default", "web-1", csr, nil); err != nil {
 		t.Errorf("the good one: %v", err)
 	}
 }

@@ -64,7 +64,7 @@ func Tags(d *resource.Dataplane) map[string][]string {
 // bounds the note in the DataplaneInsight. Errors: ErrDisabled, ErrUnknownProxy, ErrBadRequest.
 func (i *Issuer) IssueForProxy(ctx context.Context, mesh, name string) (*Identity, error) {
 	key := resource.Key{Kind: resource.KindDataplane, Mesh: mesh, Name: name}
-	ca, names, err := i.prepare(key)
+	ca, names, err := i.prepare(key, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -124,14 +124,15 @@ func (i *Issuer) make(key resource.Key, ca *authority, names []*url.URL) (id *Id
 }
 
 // SignCSR certifies the public key of a PEM certificate request for a registered proxy. Nothing else of the request
-// counts. Errors: ErrDisabled, ErrUnknownProxy, ErrBadRequest.
-func (i *Issuer) SignCSR(ctx context.Context, mesh, name string, csr []byte) (*Identity, error) {
+// counts. permit is asked about the Dataplane that gives the names, and its error returned; nil permits any. Errors:
+// ErrDisabled, ErrUnknownProxy, ErrBadRequest.
+func (i *Issuer) SignCSR(ctx context.Context, mesh, name string, csr []byte, permit func(*resource.Dataplane) error) (*Identity, error) {
 	pub, err := certs.ParseCSR(csr)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrBadRequest, err)
 	}
 	key := resource.Key{Kind: resource.KindDataplane, Mesh: mesh, Name: name}
-	ca, names, err := i.prepare(key)
+	ca, names, err := i.prepare(key, permit)
 	if err != nil {
 		return nil, err
 	}
@@ -143,8 +144,8 @@ func (i *Issuer) SignCSR(ctx context.Context, mesh, name string, csr []byte) (*I
 	return id, nil
 }
 
-// prepare finds the authority and the names of a proxy.
-func (i *Issuer) prepare(key resource.Key) (*authority, []*url.URL, error) {
+// prepare finds the authority and the names of a proxy, which permit, if any, may refuse.
+func (i *Issuer) prepare(key resource.Key, permit func(*resource.Dataplane) error) (*authority, []*url.URL, error) {
 	ca, err := i.authority(key.Mesh)
 	if err != nil {
 		return nil, nil, fmt.Errorf("issue identity of %s: %w", key, err)
@@ -156,7 +157,13 @@ func (i *Issuer) prepare(key resource.Key) (*authority, []*url.URL, error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("issue identity: %w", err)
 	}
-	names, err := certs.WorkloadURIs(key.Mesh, Tags(resource.SpecOf[*resource.Dataplane](r)))
+	spec := resource.SpecOf[*resource.Dataplane](r)
+	if permit != nil {
+		if err := permit(spec); err != nil {
+			return nil, nil, err
+		}
+	}
+	names, err := certs.WorkloadURIs(key.Mesh, Tags(spec))
 	if err != nil {
 		return nil, nil, fmt.Errorf("issue identity of %s: %w: %w", key, ErrBadRequest, err)
 	}

@@ -44,14 +44,15 @@ func NewService(issuer *Issuer, tokens *token.Validator) *Service {
 // chain is the leaf, then the authority. The names and the lifetime that the request asks for are ignored: those are the
 // mesh's to say.
 func (s *Service) CreateCertificate(ctx context.Context, req *istio.IstioCertificateRequest) (*istio.IstioCertificateResponse, error) {
-	dp, err := s.Authenticate(ctx)
+	dp, permit, err := s.authenticate(ctx)
 	if err != nil {
 		return nil, err
 	}
 	if !s.issuer.take(dp.Key) {
 		return nil, status.Errorf(codes.ResourceExhausted, "%s asks for certificates too often: wait %s", dp.Key, interval)
 	}
-	id, err := s.issuer.SignCSR(ctx, dp.Mesh, dp.Name, []byte(req.GetCsr()))
+	// Asked again about what gives the names: the Dataplane may have been replaced by another's since.
+	id, err := s.issuer.SignCSR(ctx, dp.Mesh, dp.Name, []byte(req.GetCsr()), permit)
 	if err != nil {
 		return nil, s.explain(ctx, err)
 	}
@@ -70,35 +71,44 @@ func (s *Service) CreateCertificate(ctx context.Context, req *istio.IstioCertifi
 // Authenticate returns the Dataplane that the metadata of a call names and the token proves. It waits a while for one that
 // is not registered yet. Errors have a gRPC code.
 func (s *Service) Authenticate(ctx context.Context) (*resource.Resource, error) {
+	dp, _, err := s.authenticate(ctx)
+	return dp, err
+}
+
+// authenticate returns with the Dataplane what the token says of another one in its place.
+func (s *Service) authenticate(ctx context.Context) (dp *resource.Resource, permit func(*resource.Dataplane) error, err error) {
 	mesh, name, raw, err := caller(ctx, s.tokens != nil)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	var claims *token.Claims
 	if s.tokens != nil {
 		if claims, err = s.tokens.Dataplane(raw); err != nil {
-			return nil, unauthenticated(err)
+			return nil, nil, unauthenticated(err)
 		}
 		// Everything but the tags can be checked before the Dataplane is there: a stranger shall not make us wait.
 		early := *claims
 		early.Tags = nil
 		if err := early.Allow(token.Proxy{Name: name, Mesh: mesh}); err != nil {
-			return nil, unauthenticated(err)
+			return nil, nil, unauthenticated(err)
 		}
 	}
 	wait, cancel := context.WithTimeout(ctx, registrationWait)
 	defer cancel()
-	dp, err := s.issuer.AwaitDataplane(wait, mesh, name)
+	dp, err = s.issuer.AwaitDataplane(wait, mesh, name)
 	if err != nil {
-		return nil, s.explain(ctx, err)
+		return nil, nil, s.explain(ctx, err)
 	}
-	if claims != nil {
-		proxy := token.Proxy{Name: name, Mesh: mesh, Tags: Tags(resource.SpecOf[*resource.Dataplane](dp))}
-		if err := claims.Allow(proxy); err != nil {
-			return nil, unauthenticated(err)
+	permit = func(d *resource.Dataplane) error {
+		if claims == nil {
+			return nil
 		}
+		return claims.Allow(token.Proxy{Name: name, Mesh: mesh, Tags: Tags(d)})
 	}
-	return dp, nil
+	if err := permit(resource.SpecOf[*resource.Dataplane](dp)); err != nil {
+		return nil, nil, unauthenticated(err)
+	}
+	return dp, permit, nil
 }
 
 // caller reads who calls from the metadata.
@@ -130,6 +140,8 @@ func (s *Service) explain(ctx context.Context, err error) error {
 	switch {
 	case ctx.Err() != nil:
 		return status.FromContextError(ctx.Err()).Err()
+	case errors.Is(err, token.ErrInvalid):
+		return unauthenticated(err)
 	case errors.Is(err, ErrUnknownProxy):
 		return status.Errorf(codes.NotFound, "%v within %s: does its agent's ADS stream reach this control plane?", err, registrationWait)
 	case errors.Is(err, ErrDisabled):

@@ -36,9 +36,14 @@ func (f *fixture) serve() (istio.IstioCertificateServiceClient, *token.Issuer) {
 	if err != nil {
 		f.t.Fatal(err)
 	}
+	return f.serveWith(NewService(f.Issuer, v))
+}
+
+func (f *fixture) serveWith(service *Service) (istio.IstioCertificateServiceClient, *token.Issuer) {
+	f.t.Helper()
 	l := bufconn.Listen(1 << 16)
 	s := grpc.NewServer()
-	istio.RegisterIstioCertificateServiceServer(s, NewService(f.Issuer, v))
+	istio.RegisterIstioCertificateServiceServer(s, service)
 	done := make(chan error, 1)
 	go func() { done <- s.Serve(l) }()
 	c, err := grpc.NewClient("passthrough:x", grpc.WithTransportCredentials(insecure.NewCredentials()),
