@@ -23,6 +23,7 @@ var errWithdrawn = errors.New("token is withdrawn")
 type withdrawals struct {
 	mu      sync.Mutex
 	streams map[string]map[*open]struct{} // by token
+	ended   uint64
 }
 
 // open is a stream.
@@ -64,12 +65,23 @@ func (w *withdrawals) look(check func(raw string) error) (ended int, reason erro
 			continue // it holds, or the store cannot say
 		}
 		for o := range streams {
+			if o.ctx.Err() != nil {
+				continue // it is ending
+			}
 			o.end(fmt.Errorf("%w: %w", errWithdrawn, err))
 			ended++
 		}
 		reason = err
 	}
+	w.ended += uint64(ended)
 	return ended, reason
+}
+
+// Withdrawn returns how many streams were ended because their token is not accepted any more.
+func (s *Server) Withdrawn() uint64 {
+	s.withdrawals.mu.Lock()
+	defer s.withdrawals.mu.Unlock()
+	return s.withdrawals.ended
 }
 
 // guardStream lets a stream be ended by look. Without a token there is nothing to withdraw.
