@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/kuma-dp/kuma-dp/agent/accesslog"
+	"github.com/kuma-dp/kuma-dp/agent/clock"
 	"github.com/kuma-dp/kuma-dp/agent/identity"
 	"github.com/kuma-dp/kuma-dp/agent/relay"
 	"github.com/kuma-dp/kuma-dp/bootstrap"
@@ -43,6 +44,7 @@ type Agent struct {
 	hurry     chan struct{} // closed by Hurry
 	hurryOnce sync.Once
 	drain     chan struct{} // takes one request of DrainInbound
+	clock     *clock.Clock
 	begun     time.Time
 }
 
@@ -56,6 +58,7 @@ func New(cfg Config, stdin io.Reader) (*Agent, error) {
 		return nil, err
 	}
 	a := &Agent{cfg: cfg, log: cfg.Log, hurry: make(chan struct{}), drain: make(chan struct{}, 1), begun: time.Now()}
+	a.clock = clock.New(nil, a.log.With("component", "clock"))
 	c := &a.cfg
 	a.logConfig()
 	var err error
@@ -185,6 +188,8 @@ func (a *Agent) fetch(ctx context.Context, q bootstrap.Request, dir *workdir, so
 	if err != nil {
 		return nil, nil, fmt.Errorf("%w: %w", ErrControlPlane, err)
 	}
+	// The header has whole seconds: it was read within the one that follows.
+	a.clock.Measured("bootstrap", answer.Date.Add(time.Second/2), time.Second/2, answer.RoundTrip)
 	b, err := relay.RewriteBootstrap(answer.Bootstrap, socketPath)
 	if err != nil {
 		return nil, nil, fmt.Errorf("%w: %w", ErrControlPlane, err)

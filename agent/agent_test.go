@@ -226,10 +226,14 @@ func TestAgentServesAndDrains(t *testing.T) {
 			t.Errorf("status %+v", status)
 		}
 		var identity struct {
-			State string
-			URIs  []string
+			State, Source, KeyType string
+			URIs                   []string
+			Clock                  struct{ ClockSkew, MeasuredBy string }
 		}
 		page(t, dir, "identity", &identity)
+		if identity.Source != "control-plane" || identity.KeyType != "ecdsa-p256" || identity.Clock.ClockSkew == "" || identity.Clock.MeasuredBy != "bootstrap" {
+			t.Errorf("identity %+v", identity)
+		}
 		if identity.State != "issued" || len(identity.URIs) == 0 || identity.URIs[0] != "spiffe://default/demo" {
 			t.Errorf("identity %+v", identity)
 		}
@@ -252,6 +256,9 @@ func TestAgentServesAndDrains(t *testing.T) {
 		}
 		defer answer.Body.Close()
 		body, err := io.ReadAll(answer.Body)
+		if !strings.Contains(string(body), "\nkuma_dp_clock_skew_seconds ") {
+			t.Error("no skew of the clock")
+		}
 		if err != nil || !strings.Contains(string(body), "envoy_server_live 1") {
 			t.Errorf("page of %d bytes without envoy_server_live, %v", len(body), err)
 		}

@@ -78,6 +78,9 @@ func (a *Agent) Run(ctx context.Context) (err error) {
 	}
 	p := &parts{own: prometheus.NewRegistry()}
 	defer p.close()
+	if err := a.registerClock(p.own); err != nil {
+		return err
+	}
 	if err := a.build(p, dir, boot, answer, socketPath); err != nil { //nolint:contextcheck // pages are asked for later, by others
 		return err
 	}
@@ -168,7 +171,7 @@ func (a *Agent) buildRelay(p *parts, boot *relay.Bootstrap, socketPath string) e
 	cfg := relay.Config{
 		SocketPath: socketPath, Upstream: p.upstream, Token: token, IdentitySecret: a.identitySecret(),
 		Signer: func(bundle []byte) bool { return p.identity.Signer(bundle) }, TrustSecret: a.trustSecret(),
-		IdentityWanted: func() { p.identity.Wanted() }, Observability: p.metrics.Configure, Log: a.log.With("component", "relay"),
+		IdentityWanted: func() { p.identity.Wanted() }, Connected: func() { p.reconnected() }, Observability: p.metrics.Configure, Log: a.log.With("component", "relay"),
 	}
 	// The time that a change of listeners may wait for clusters, and a second for Envoy to take it, come on top.
 	cfg.Grace = time.Duration(a.cfg.Dataplane.DrainTime) + relay.LongestWarming + time.Second
@@ -187,8 +190,8 @@ func (a *Agent) buildRelay(p *parts, boot *relay.Bootstrap, socketPath string) e
 		return nil
 	}
 	if p.identity, err = identity.New(identity.Config{
-		Conn: p.upstream, Token: token, Node: a.cfg.Dataplane.Mesh + "." + a.cfg.Dataplane.Name, Secret: a.identitySecret(),
-		Issued: p.relay.SetIdentity, Unsupported: p.relay.IdentityFromControlPlane, Log: a.log.With("component", "identity"),
+		Conn: p.upstream, Token: token, Node: a.cfg.Dataplane.Mesh + "." + a.cfg.Dataplane.Name, Clock: a.clock,
+		Issued: a.setIdentity(p), Unsupported: p.relay.IdentityFromControlPlane, Log: a.log.With("component", "identity"),
 	}); err != nil {
 		return err
 	}
@@ -205,7 +208,7 @@ func (a *Agent) missing(p *parts) []string {
 		}
 	}
 	if p.identity != nil {
-		if st := p.identity.Status(); st.State == identity.Issued && time.Now().After(st.NotAfter) {
+		if st := p.identity.Status(); st.State == identity.Issued && a.clock.Now().After(st.NotAfter) {
 			missing = append(missing, "the workload certificate expired at "+st.NotAfter.UTC().Format(time.RFC3339)+": "+st.LastError)
 		}
 	}
@@ -221,13 +224,11 @@ func (a *Agent) pages(p *parts) map[string]admin.Page {
 			return map[string]any{
 				"mesh": dp.Mesh, "name": dp.Name, "proxyType": dp.ProxyType, "startedAt": a.begun.UTC(),
 				"ready": len(missing) == 0, "missing": missing, "relay": p.relay.Status(),
+				"clock": a.clock.Status(),
 			}, nil
 		},
 		"identity": func(context.Context, url.Values) (any, error) {
-			if p.identity == nil {
-				return identity.Status{State: identity.ControlPlane}, nil
-			}
-			return p.identity.Status(), nil
+			return a.identityPage(p), nil
 		},
 		"mtls":       func(ctx context.Context, query url.Values) (any, error) { return mtlsPage(ctx, p.mtls, query) },
 		"mtls/check": func(ctx context.Context, query url.Values) (any, error) { return checkPage(ctx, p.relay, query) },

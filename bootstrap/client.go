@@ -166,7 +166,9 @@ func (c *client) try(ctx context.Context, body []byte) (*Response, error) {
 	}
 	req.Header.Set("Accept", "application/json")
 	req.Header.Set("Content-Type", "application/json")
+	began := time.Now()
 	resp, err := c.http.Do(req)
+	took := time.Since(began)
 	if err != nil {
 		return nil, explain(err)
 	}
@@ -185,6 +187,9 @@ func (c *client) try(ctx context.Context, body []byte) (*Response, error) {
 	out, err := parse(resp.Header.Get("Content-Type"), text)
 	if err != nil {
 		return nil, backoff.Permanent(err)
+	}
+	if date, err := http.ParseTime(resp.Header.Get("Date")); err == nil {
+		out.Date, out.RoundTrip = date, took
 	}
 	return out, nil
 }

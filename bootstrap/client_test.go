@@ -78,6 +78,9 @@ func TestFetch(t *testing.T) {
 	if string(resp.Bootstrap) != "admin: {}" || resp.Sidecar.Networking.Address != "10.0.0.1" || !resp.Sidecar.Networking.IsUsingTransparentProxy {
 		t.Errorf("got %+v", resp)
 	}
+	if off := time.Since(resp.Date); off < 0 || off > time.Hour || resp.RoundTrip <= 0 {
+		t.Errorf("the control plane's time is %s after %s", resp.Date, resp.RoundTrip)
+	}
 	if got.Method != http.MethodPost || got.URL.Path != "/bootstrap" || got.URL.RawQuery != "q=1" {
 		t.Errorf("asked %s %s", got.Method, got.URL)
 	}

@@ -2,6 +2,8 @@
 // agent's client (contract agent.md §2). bootstrap/generate is the other side: it makes the Envoy bootstrap.
 package bootstrap
 
+import "time"
+
 // Path is where a control plane answers, on the data-plane server's port.
 const Path = "/bootstrap"
 
@@ -80,6 +82,10 @@ type Response struct {
 	// Bootstrap is Envoy's bootstrap v3 as YAML in protobuf's JSON naming; base64 on the wire.
 	Bootstrap []byte               `json:"bootstrap"`
 	Sidecar   SidecarConfiguration `json:"kumaSidecarConfiguration"`
+	// Date is the control plane's clock, whole seconds, as the header of the answer tells it; zero without one. RoundTrip is
+	// how long the answer took, in which that was read.
+	Date      time.Time     `json:"-"`
+	RoundTrip time.Duration `json:"-"`
 }
 
 // SidecarConfiguration is for the agent itself.

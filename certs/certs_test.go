@@ -109,7 +109,7 @@ func TestLeafHasTheFormOfTheContract(t *testing.T) {
 			if !slices.Equal(c.ExtKeyUsage, []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}) {
 				t.Errorf("extended usage %v", c.ExtKeyUsage)
 			}
-			if !c.NotBefore.Equal(epoch.Add(-10*time.Second)) || !c.NotAfter.Equal(epoch.Add(time.Hour)) {
+			if !c.NotBefore.Equal(epoch.Add(-5*time.Minute)) || !c.NotAfter.Equal(epoch.Add(time.Hour)) {
 				t.Errorf("valid %v to %v", c.NotBefore, c.NotAfter)
 			}
 			if c.SerialNumber.BitLen() < 64 {
@@ -347,6 +347,20 @@ func TestRenewAt(t *testing.T) {
 		if got := RenewAt(from, to, tt.random).Sub(from); got != tt.want {
 			t.Errorf("%s: after %v, want %v", tt.name, got, tt.want)
 		}
+	}
+}
+
+// TestShortLivesAreRenewedAtHalf: a leaf whose NotBefore lies further back than it will live is not renewed at once.
+func TestShortLivesAreRenewedAtHalf(t *testing.T) {
+	key := mustKey(t, ECDSAP256)
+	leaf, err := authority(t, "default").Sign(SignRequest{
+		PublicKey: key.Public(), URIs: uris(t, "default", map[string][]string{TagService: {"a"}}), Lifetime: time.Minute, Now: epoch,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := RenewAt(epoch, leaf.NotAfter, 0.5).Sub(epoch); got != 30*time.Second {
+		t.Errorf("a certificate of a minute is renewed after %s, want 30s", got)
 	}
 }
 

@@ -44,9 +44,10 @@ func Verify(chainPEM, bundlePEM []byte, key crypto.Signer, now time.Time) (*x509
 // renewJitter spreads renewals of proxies that started together: a tenth of the waiting time to either side.
 const renewJitter = 0.1
 
-// RenewAt says when to renew a certificate: at half of its life, moved by up to a tenth of that to either side. Random is
-// in [0,1), from the caller, so that the schedule is a function of its arguments (contract controlplane.md §5.5).
-func RenewAt(notBefore, notAfter time.Time, random float64) time.Time {
-	half := float64(notAfter.Sub(notBefore)) / 2
-	return notBefore.Add(time.Duration(half * (1 + renewJitter*(2*random-1))))
+// RenewAt says when to renew a certificate that was issued now: at half of what is left of its life, moved by up to a tenth
+// of that to either side. It does not count from NotBefore, which is back-dated by more than a short life. Random is in [0,1),
+// from the caller, so that the schedule is a function of its arguments (contract controlplane.md §5.5).
+func RenewAt(now, notAfter time.Time, random float64) time.Time {
+	half := float64(notAfter.Sub(now)) / 2
+	return now.Add(time.Duration(half * (1 + renewJitter*(2*random-1))))
 }

@@ -114,8 +114,14 @@ func start(t *testing.T, i *issuer, implemented bool) (issued chan *anypb.Any, u
 	}
 	issued, unsupported = make(chan *anypb.Any, 10), make(chan struct{}, 10)
 	s, err = identity.New(identity.Config{
-		Conn: conn, Token: func() (string, error) { return "raw", nil }, Node: "default.demo", Secret: secretName,
-		Issued: func(a *anypb.Any) { issued <- a }, Unsupported: func() { unsupported <- struct{}{} },
+		Conn: conn, Token: func() (string, error) { return "raw", nil }, Node: "default.demo",
+		Issued: func(v *identity.SVID) {
+			a, err := v.Secret(secretName)
+			if err != nil {
+				t.Error(err)
+			}
+			issued <- a
+		}, Unsupported: func() { unsupported <- struct{}{} },
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -59,6 +59,8 @@ type Config struct {
 	Signer      func(bundle []byte) (current bool)
 	// IdentityWanted is called, not concurrently, when Envoy asks for IdentitySecret; it must not block. May be nil.
 	IdentityWanted func()
+	// Connected is told, not concurrently, when a control plane has answered on a new stream; it must not block. May be nil.
+	Connected func()
 	// DNS gets each new table, in order; nil when the control plane has none in its listeners. It must not block. Without it
 	// the listener kuma:dns passes to Envoy.
 	DNS func([]DNSRecord)

@@ -138,6 +138,9 @@ func (r *Relay) established(protocol string) {
 		r.cfg.Connected()
 	}
 	r.log.Info("control plane connected", "control_plane", r.cfg.Upstream.Target(), "protocol", protocol)
+	if r.cfg.Connected != nil {
+		r.cfg.Connected()
+	}
 }
 
 // ask tells the control plane what is wanted of a type. The caller holds the lock.

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
@@ -21,6 +22,10 @@ import (
 const (
 	headerToken = "authorization"
 	headerNode  = "kuma-node-id"
+	// Of the answer: this clock (RFC 3339 with nanoseconds), by which a certificate is judged, and how long (a Go duration)
+	// the call had been here by then. An agent whose clock differs can tell.
+	headerTime = "kuma-cp-time"
+	headerHeld = "kuma-cp-held"
 )
 
 // registrationWait is how long a call waits for its Dataplane: an agent asks as soon as it starts, the Dataplane appears
@@ -44,6 +49,10 @@ func NewService(issuer *Issuer, tokens *token.Validator) *Service {
 // chain is the leaf, then the authority. The names and the lifetime that the request asks for are ignored: those are the
 // mesh's to say.
 func (s *Service) CreateCertificate(ctx context.Context, req *istio.IstioCertificateRequest) (*istio.IstioCertificateResponse, error) {
+	began := time.Now()
+	defer func() {
+		_ = grpc.SetHeader(ctx, metadata.Pairs(headerTime, s.issuer.now().UTC().Format(time.RFC3339Nano), headerHeld, time.Since(began).String())) // no call without a stream
+	}()
 	dp, permit, err := s.authenticate(ctx)
 	if err != nil {
 		return nil, err

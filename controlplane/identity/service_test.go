@@ -91,9 +91,16 @@ func TestCreateCertificate(t *testing.T) {
 		t.Fatal(err)
 	}
 	key, csr := evilCSR(t)
-	resp, err := client.CreateCertificate(call(t, "authorization", tok, "kuma-node-id", "default.web-1"), &istio.IstioCertificateRequest{Csr: csr, ValidityDuration: 1 << 40})
+	var header metadata.MD
+	resp, err := client.CreateCertificate(call(t, "authorization", tok, "kuma-node-id", "default.web-1"), &istio.IstioCertificateRequest{Csr: csr, ValidityDuration: 1 << 40}, grpc.Header(&header))
 	if err != nil {
 		t.Fatal(err)
+	}
+	if got, want := header.Get("kuma-cp-time"), f.clock.Now().UTC().Format(time.RFC3339Nano); len(got) != 1 || got[0] != want {
+		t.Errorf("the answer's time is %v, want %s", got, want)
+	}
+	if held, err := time.ParseDuration(strings.Join(header.Get("kuma-cp-held"), ",")); err != nil || held <= 0 {
+		t.Errorf("the answer was held for %v, %v", held, err)
 	}
 	bundle, err := f.Bundle("default")
 	if err != nil {
