@@ -146,6 +146,9 @@ func (a *Agent) request(workdir string, envoy bootstrap.EnvoyVersion) (bootstrap
 	}
 	if a.identitySecret() != "" {
 		q.Features = append(q.Features, identity.Feature)
+		if a.cfg.Identity.Source != identity.FromControlPlane {
+			q.Features = append(q.Features, identity.OwnFeature)
+		}
 	}
 	q.Resources.MaxHeapSizeBytes = c.DataplaneRuntime.MaxMemoryBytes
 	if q.Resources.MaxHeapSizeBytes == 0 {

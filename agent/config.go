@@ -3,6 +3,7 @@ package agent
 import (
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"time"
 
@@ -16,6 +17,7 @@ type Config struct {
 	Dataplane        Dataplane         `json:"dataplane"`
 	DataplaneRuntime Runtime           `json:"dataplaneRuntime"`
 	DNS              DNS               `json:"dns"`
+	Identity         Identity          `json:"identity"`
 	ProbeProxy       ProbeProxy        `json:"applicationProbeProxyServer"`
 	Log              *slog.Logger      `json:"-"`
 	LogLevel         string            `json:"-"` // for Envoy, when it is given none of its own
@@ -105,6 +107,7 @@ func DefaultConfig() Config {
 		Dataplane:        Dataplane{ProxyType: "dataplane", DrainTime: Duration(30 * time.Second), ReadinessPort: 9902},
 		DataplaneRuntime: Runtime{BinaryPath: "envoy", IPv6Enabled: true, DynamicConfigRefresh: Duration(10 * time.Second)},
 		DNS:              defaultDNS(),
+		Identity:         defaultIdentity(),
 		LogLevel:         "info",
 	}
 }
@@ -163,7 +166,7 @@ func (c *Config) settings() []setting {
 			text(&rt.TransparentProxyBackend),
 		},
 		{"", "", "KUMA_APPLICATION_PROBE_PROXY_PORT", "", number(&c.ProbeProxy.Port)},
-	}, c.dnsSettings()...)
+	}, slices.Concat(c.identitySettings(), c.dnsSettings())...)
 }
 
 // Option is one setting as documents show it.

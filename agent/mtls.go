@@ -24,7 +24,7 @@ func (a *Agent) buildMonitor(p *parts, boot *relay.Bootstrap, cfg *relay.Config)
 	}); err != nil {
 		return err
 	}
-	cfg.Listener, cfg.Listeners, cfg.AccessLog, cfg.Connected = p.mtls.Listener, p.mtls.Listeners, p.mtls.AccessLog, p.mtls.Connected
+	cfg.Listener, cfg.Listeners, cfg.AccessLog = p.mtls.Listener, p.mtls.Listeners, p.mtls.AccessLog
 	p.members = append(p.members, group.Member{Name: "mTLS report", Run: p.mtls.Run})
 	return nil
 }

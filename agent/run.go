@@ -33,7 +33,8 @@ type parts struct {
 	envoy    *envoy.Process
 	relay    *relay.Relay
 	upstream *grpc.ClientConn
-	identity *identity.Source  // nil for zone proxies
+	identity identitySource // nil for zone proxies
+	trust    trust
 	mtls     *mtls.Monitor     // nil for zone proxies
 	resolver *dns.Server       // nil without DNS
 	names    *nametable.Tables // nil without DNS
@@ -170,7 +171,7 @@ func (a *Agent) buildRelay(p *parts, boot *relay.Bootstrap, socketPath string) e
 	token := a.cfg.DataplaneRuntime.source()
 	cfg := relay.Config{
 		SocketPath: socketPath, Upstream: p.upstream, Token: token, IdentitySecret: a.identitySecret(),
-		Signer: func(bundle []byte) bool { return p.identity.Signer(bundle) }, TrustSecret: a.trustSecret(),
+		Signer: func(bundle []byte) bool { return p.identity.Signer(bundle) }, TrustSecret: a.trustSecret(), Trust: p.trust.merge,
 		IdentityWanted: func() { p.identity.Wanted() }, Connected: func() { p.reconnected() }, Observability: p.metrics.Configure, Log: a.log.With("component", "relay"),
 	}
 	// The time that a change of listeners may wait for clusters, and a second for Envoy to take it, come on top.
@@ -189,14 +190,7 @@ func (a *Agent) buildRelay(p *parts, boot *relay.Bootstrap, socketPath string) e
 	if a.identitySecret() == "" {
 		return nil
 	}
-	if p.identity, err = identity.New(identity.Config{
-		Conn: p.upstream, Token: token, Node: a.cfg.Dataplane.Mesh + "." + a.cfg.Dataplane.Name, Clock: a.clock,
-		Issued: a.setIdentity(p), Unsupported: p.relay.IdentityFromControlPlane, Log: a.log.With("component", "identity"),
-	}); err != nil {
-		return err
-	}
-	p.members = append(p.members, group.Member{Name: "identity", Run: p.identity.Run})
-	return nil
+	return a.buildIdentity(p)
 }
 
 // missing lists what the workload still lacks besides a live Envoy.

@@ -106,7 +106,7 @@ func LoadAuthority(certPEM, keyPEM []byte) (*Authority, error) {
 		return nil, errors.New("load authority: key usage extension 'keyCertSign' must be set (see X509-SVID: 4.3. Key Usage)")
 	case ca.KeyUsage&x509.KeyUsageKeyAgreement != 0:
 		return nil, errors.New("load authority: key usage extension 'keyAgreement' must NOT be set (see X509-SVID: 4.3. Key Usage)")
-	case !samePublicKey(ca.PublicKey, key.Public()):
+	case !SamePublicKey(ca.PublicKey, key.Public()):
 		return nil, errors.New("load authority: the key does not belong to the first certificate")
 	}
 	return &Authority{cert: ca, key: key, chain: EncodeCertificates(list...)}, nil

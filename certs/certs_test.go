@@ -246,7 +246,7 @@ func TestKeysSurvivePEM(t *testing.T) {
 			t.Fatal(err)
 		}
 		back, err := ParseKey(text)
-		if err != nil || !samePublicKey(key.Public(), back.Public()) {
+		if err != nil || !SamePublicKey(key.Public(), back.Public()) {
 			t.Errorf("%q: %v", kind, err)
 		}
 	}

@@ -54,8 +54,8 @@ func checkPublicKey(pub crypto.PublicKey) error {
 	return fmt.Errorf("public key of type %T is not supported, use ECDSA P-256 or RSA 2048", pub)
 }
 
-// samePublicKey tells whether two public keys are equal.
-func samePublicKey(a, b crypto.PublicKey) bool {
+// SamePublicKey tells whether two public keys are equal.
+func SamePublicKey(a, b crypto.PublicKey) bool {
 	k, ok := a.(interface{ Equal(crypto.PublicKey) bool })
 	return ok && k.Equal(b)
 }

@@ -43,6 +43,17 @@ func EncodeCertificates(list ...*x509.Certificate) []byte {
 	return out.Bytes()
 }
 
+// Union returns the certificates of a, then those of b that are not among them.
+func Union(a, b []*x509.Certificate) []*x509.Certificate {
+	out := slices.Clone(a)
+	for _, c := range b {
+		if !slices.ContainsFunc(out, c.Equal) {
+			out = append(out, c)
+		}
+	}
+	return out
+}
+
 // ParseCertificates reads all certificates of a PEM text; blocks of other types are skipped. None at all is an error.
 func ParseCertificates(text []byte) ([]*x509.Certificate, error) {
 	if len(text) > MaxPEM {

@@ -30,7 +30,7 @@ func Verify(chainPEM, bundlePEM []byte, key crypto.Signer, now time.Time) (*x509
 	if leaf.IsCA {
 		return nil, errors.New("verify chain: the first certificate is an authority, not a leaf")
 	}
-	if key != nil && !samePublicKey(leaf.PublicKey, key.Public()) {
+	if key != nil && !SamePublicKey(leaf.PublicKey, key.Public()) {
 		return nil, errors.New("verify chain: the leaf does not belong to our key")
 	}
 	if _, err := leaf.Verify(x509.VerifyOptions{

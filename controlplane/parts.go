@@ -123,6 +123,7 @@ func (c *ControlPlane) build(ctx context.Context, st store.Store) (*parts, error
 			}
 			return got.Cert, got.Key, got.RenewAt, nil
 		},
+		OwnIdentity: func(ctx context.Context, id topology.ProxyID) { p.ids.Own(ctx, id.Mesh, id.Name) },
 		EgressIdentity: func(_ context.Context, mesh, name string) (*xds.KeyPair, time.Time, error) {
 			got, err := p.ids.IssueForEgress(mesh, name)
 			if err != nil {

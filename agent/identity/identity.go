@@ -22,6 +22,10 @@ import (
 // Feature is what an agent announces in its bootstrap request, so that the control plane leaves its identity to it.
 const Feature = "feature-identity-csr"
 
+// OwnFeature is what an agent announces beside it that asks for no certificate either: an acknowledged trust bundle means that it
+// has one.
+const OwnFeature = "feature-identity-own"
+
 // State of a source.
 type State string
 
@@ -57,8 +61,10 @@ type Status struct {
 	NotBefore time.Time `json:"notBefore,omitzero"`
 	NotAfter  time.Time `json:"notAfter,omitzero"`
 	// RenewAt is when the next certificate is asked for; zero when somebody else decides that.
-	RenewAt   time.Time `json:"renewAt,omitzero"`
-	LastError string    `json:"lastError,omitempty"`
+	RenewAt time.Time `json:"renewAt,omitzero"`
+	// Warnings say which peers refuse the certificate, and why.
+	Warnings  []string `json:"warnings,omitempty"`
+	LastError string   `json:"lastError,omitempty"`
 }
 
 // SVID is an identity: a certificate, its key, and the authorities that it came with. It is never changed.

@@ -126,21 +126,29 @@ func start(t *testing.T, i *issuer, implemented bool) (issued chan *anypb.Any, u
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(t.Context())
-	ended := make(chan error, 1)
-	go func() { ended <- s.Run(ctx) }()
 	t.Cleanup(func() {
-		cancel()
-		if err := <-ended; err != nil {
-			t.Error(err)
-		}
 		if err := conn.Close(); err != nil {
 			t.Error(err)
 		}
 		server.Stop()
 		<-served
 	})
+	runSource(t, s.Run)
 	return issued, unsupported, s
+}
+
+// runSource runs a source until the test ends.
+func runSource(t *testing.T, run func(context.Context) error) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
+	ended := make(chan error, 1)
+	go func() { ended <- run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
 }
 
 func take[T any](t *testing.T, c <-chan T, what string) (v T) {

@@ -57,6 +57,9 @@ type Config struct {
 	// is not, the control plane hears of no acknowledged secrets. It must not block. "" and nil with IdentitySecret "".
 	TrustSecret string
 	Signer      func(bundle []byte) (current bool)
+	// Trust gets the content of TrustSecret, PEM, each time it is another and when TrustChanged is called, and returns what
+	// Envoy is to trust instead; it must not block. Without it the content stays.
+	Trust func(bundle []byte) []byte
 	// IdentityWanted is called, not concurrently, when Envoy asks for IdentitySecret; it must not block. May be nil.
 	IdentityWanted func()
 	// Connected is told, not concurrently, when a control plane has answered on a new stream; it must not block. May be nil.
@@ -76,8 +79,6 @@ type Config struct {
 	Listeners func(there func(name string) bool)
 	// AccessLog is called for each access log stream of Envoy and returns what takes its messages; nil refuses such streams.
 	AccessLog func() (take func(message []byte) error)
-	// Connected is called when a stream to the control plane is answered; it must not block. May be nil.
-	Connected func()
 	// Grace is how much longer than the control plane Envoy keeps a cluster: its drain time and a little more, for
 	// connections of a changed listener may lead to it (transition.go). 0 takes clusters away at once.
 	Grace time.Duration
@@ -112,6 +113,7 @@ type Relay struct {
 	clusters bool           // clusters have arrived on the present stream
 	silence  [2]*time.Timer // for names, for wildcards
 	identity identityMode
+	trust    held // TrustSecret as it came; Envoy's may be another
 	dns      dnsState
 	warming  warming
 	leaving  leaving

@@ -1,6 +1,11 @@
 package relay
 
-import "google.golang.org/protobuf/encoding/protowire"
+import (
+	"bytes"
+
+	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/types/known/anypb"
+)
 
 // owe notes that the control plane is to hear of these answers when Envoy has taken what is held now. Of secrets it does
 // not as long as the certificate is of another authority than the one that signs: it must be able to tell when the last
@@ -19,11 +24,10 @@ func (r *Relay) owe(s *subscription, nonces ...string) {
 
 // current tells whether the certificate is of the authority that signs, as far as we know that.
 func (r *Relay) current(s *subscription) bool {
-	bundle, ok := s.have[r.cfg.TrustSecret]
-	if !ok || r.cfg.Signer == nil || r.identity == identityUpstream {
+	if _, ok := s.have[r.cfg.TrustSecret]; !ok || r.cfg.Signer == nil || r.identity == identityUpstream {
 		return true
 	}
-	return r.cfg.Signer(trustedCA(bundle.body.GetValue()))
+	return r.cfg.Signer(trustedCA(r.trust.body.GetValue()))
 }
 
 // accepted tells whether Envoy has a secret, and a certificate that goes with it.
@@ -50,4 +54,66 @@ func trustedCA(secret []byte) []byte {
 		secret = found
 	}
 	return secret
+}
+
+// trusted is the Secret with the authorities that Envoy is to trust, of the one with those of the mesh. The caller holds the
+// lock.
+func (r *Relay) trusted(mesh held) held {
+	bundle := trustedCA(mesh.body.GetValue())
+	if r.cfg.Trust == nil || bundle == nil {
+		return mesh
+	}
+	other := r.cfg.Trust(bundle)
+	if bytes.Equal(other, bundle) {
+		return mesh
+	}
+	body, err := withField(mesh.body.GetValue(), other, 4, 1, 2)
+	if err != nil {
+		return mesh // Envoy will say so
+	}
+	return newHeld(&anypb.Any{TypeUrl: mesh.body.GetTypeUrl(), Value: body}, mesh.upstream)
+}
+
+// TrustChanged has Config.Trust asked again.
+func (r *Relay) TrustChanged() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	s, ok := r.subs[secretType]
+	if !ok {
+		return
+	}
+	if _, ok := s.have[r.cfg.TrustSecret]; !ok {
+		return
+	}
+	s.have[r.cfg.TrustSecret] = r.trusted(r.trust)
+	r.flush(s)
+}
+
+// withField is a message with other content in the field that path leads to; the fields beside it stay.
+func withField(message, content []byte, path ...protowire.Number) ([]byte, error) {
+	if len(path) == 0 {
+		return content, nil
+	}
+	var out, inner []byte
+	for len(message) > 0 {
+		number, kind, n := protowire.ConsumeTag(message)
+		if n < 0 {
+			return nil, errTruncated
+		}
+		m := protowire.ConsumeFieldValue(number, kind, message[n:])
+		if m < 0 {
+			return nil, errTruncated
+		}
+		if number == path[0] && kind == protowire.BytesType {
+			inner, _ = protowire.ConsumeBytes(message[n:])
+		} else {
+			out = append(out, message[:n+m]...)
+		}
+		message = message[n+m:]
+	}
+	inner, err := withField(inner, content, path[1:]...)
+	if err != nil {
+		return nil, err
+	}
+	return protowire.AppendBytes(protowire.AppendTag(out, path[0], protowire.BytesType), inner), nil
 }

@@ -92,3 +92,47 @@ func TestBundleIsAcknowledgedWithItsCertificate(t *testing.T) {
 	e.accept(secretType)
 	p.awaitRequest("the acknowledgement with the renewed certificate", acknowledged)
 }
+
+// TestTrustIsExtended: Envoy gets what Trust makes of the mesh's authorities, also when it changes its mind; the control plane's
+// acknowledgement is not affected, and what stands beside the authorities stays.
+func TestTrustIsExtended(t *testing.T) {
+	both(t, func(t *testing.T, p *peer) {
+		p.set(clusterType, named(clusterType, "1", "a"))
+		beside := field(3, []byte("beside"))
+		secret := func(content string) map[string]*anypb.Any {
+			body := field(4, slices.Concat(field(1, field(2, []byte(content))), beside))
+			return map[string]*anypb.Any{trustSecret: {TypeUrl: secretType, Value: slices.Concat(field(1, []byte(trustSecret)), body)}}
+		}
+		p.set(secretType, secret("mesh"))
+		var extra atomic.Value
+		extra.Store("")
+		r, path := run(t, p, func(c *relay.Config) {
+			c.IdentitySecret, c.TrustSecret = identitySecret, trustSecret
+			c.Trust = func(bundle []byte) []byte { return append(slices.Clone(bundle), extra.Load().(string)...) }
+		})
+		r.TrustChanged() // before there is anything to change
+		e := connectEnvoy(t, path)
+		e.subscribe(secretType, trustSecret)
+		expect := func(when, content string) {
+			t.Helper()
+			a := e.accept(secretType)
+			if len(a.GetResources()) != 1 {
+				t.Fatalf("%s: %d resources", when, len(a.GetResources()))
+			}
+			want := slices.Concat(field(1, []byte(trustSecret)), field(4, slices.Concat(beside, field(1, field(2, []byte(content))))))
+			if content == "mesh" {
+				want = secret("mesh")[trustSecret].GetValue()
+			}
+			if got := a.GetResources()[0].GetResource().GetValue(); string(got) != string(want) {
+				t.Errorf("%s: %q, want %q", when, got, want)
+			}
+		}
+		expect("without more", "mesh")
+		extra.Store(" and spire")
+		r.TrustChanged()
+		expect("with more", "mesh and spire")
+		r.TrustChanged() // the same: nothing is sent, or what follows would fail
+		p.set(secretType, secret("other"))
+		expect("another bundle", "other and spire")
+	})
+}

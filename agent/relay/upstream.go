@@ -134,9 +134,6 @@ func (r *Relay) established(protocol string) {
 	}
 	r.upProto, r.upBegan, r.upFailed = protocol, time.Now(), ""
 	r.upCount++
-	if r.cfg.Connected != nil {
-		r.cfg.Connected()
-	}
 	r.log.Info("control plane connected", "control_plane", r.cfg.Upstream.Target(), "protocol", protocol)
 	if r.cfg.Connected != nil {
 		r.cfg.Connected()
@@ -233,6 +230,10 @@ func (r *Relay) put(s *subscription, name string, resource held) error {
 		resource = newHeld(&anypb.Any{TypeUrl: listenerType, Value: r.cfg.Listener(name, resource.body.GetValue())}, resource.upstream)
 	}
 	delete(s.missing, name)
+	if s.typeURL == secretType && name == r.cfg.TrustSecret {
+		r.trust = resource
+		resource = r.trusted(resource)
+	}
 	s.have[name] = resource
 	return nil
 }

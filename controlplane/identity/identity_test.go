@@ -247,6 +247,28 @@ func TestIssueForProxyKeepsWhatIsGood(t *testing.T) {
 	}
 }
 
+// TestOwnIdentityIsNoted: a proxy with a certificate from elsewhere counts as one that has one, without a backend of the mesh.
+func TestOwnIdentityIsNoted(t *testing.T) {
+	f := start(t, mesh("default", nil), dataplane("web-1", webTags))
+	f.awaitAuthority("default", "ca-1")
+	note := func() *resource.InsightMTLS {
+		r, err := f.store.Get(resource.Key{Kind: resource.KindDataplaneInsight, Mesh: "default", Name: "web-1"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return resource.SpecOf[*resource.DataplaneInsight](r).MTLS
+	}
+	if _, err := f.IssueForProxy(t.Context(), "default", "web-1"); err != nil {
+		t.Fatal(err)
+	}
+	f.Own(t.Context(), "default", "web-1")
+	if got := note(); got.IssuedBackend != OwnBackend || !slices.Equal(got.SupportedBackends, []string{"ca-1"}) ||
+		got.CertificateRegenerations != 1 || got.CertificateExpirationTime != "" {
+		t.Errorf("insight %+v", got)
+	}
+	f.Own(t.Context(), "none", "web-1") // no such mesh: nothing to note
+}
+
 func TestKeysMadeHereAreRSA(t *testing.T) {
 	if got := New(Config{}).keyType; got != certs.RSA2048 {
 		t.Errorf("default key type %q", got)

@@ -182,6 +182,20 @@ func (i *Issuer) sign(ca *authority, names []*url.URL, pub crypto.PublicKey) (*I
 	}, nil
 }
 
+// OwnBackend stands for the backend in the insight of a proxy whose certificate was issued elsewhere: from files, or by SPIRE. No
+// backend can have this name.
+const OwnBackend = "(own)"
+
+// Own notes that a proxy has an identity that was issued elsewhere, which counts for the MeshService's status like ours.
+func (i *Issuer) Own(ctx context.Context, mesh, name string) {
+	ca, err := i.authority(mesh)
+	if err != nil {
+		return // mTLS has been taken away again, or the mesh
+	}
+	key := resource.Key{Kind: resource.KindDataplane, Mesh: mesh, Name: name}
+	i.record(ctx, key, &Identity{Backend: OwnBackend, Trusted: ca.trusted})
+}
+
 // recordTries bounds the attempts to note an identity while others write the same insight.
 const recordTries = 16
 
@@ -224,15 +238,14 @@ func (i *Issuer) note(ctx context.Context, dataplane resource.Key, id *Identity)
 		op.Resource = old.Clone()
 	}
 	spec := resource.SpecOf[*resource.DataplaneInsight](op.Resource)
-	note := resource.InsightMTLS{
-		CertificateExpirationTime:   id.NotAfter.UTC().Format(time.RFC3339),
-		LastCertificateRegeneration: i.now().UTC().Format(time.RFC3339Nano),
-		CertificateRegenerations:    1,
-		IssuedBackend:               id.Backend,
-		SupportedBackends:           id.Trusted,
-	}
+	note := resource.InsightMTLS{IssuedBackend: id.Backend, SupportedBackends: id.Trusted}
 	if spec.MTLS != nil {
-		note.CertificateRegenerations += spec.MTLS.CertificateRegenerations
+		note.CertificateRegenerations = spec.MTLS.CertificateRegenerations
+	}
+	if id.Backend != OwnBackend { // of others we do not know
+		note.CertificateExpirationTime = id.NotAfter.UTC().Format(time.RFC3339)
+		note.LastCertificateRegeneration = i.now().UTC().Format(time.RFC3339Nano)
+		note.CertificateRegenerations++
 	}
 	spec.MTLS = &note
 	_, err = i.store.Commit(ctx, op)

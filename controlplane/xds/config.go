@@ -47,7 +47,10 @@ type Config struct {
 	// called each time that the proxy's snapshot is made and should return the same as long as that is good
 	// (identity.Issuer.IssueForProxy).
 	Identity func(ctx context.Context, id topology.ProxyID) (cert, key []byte, renewAt time.Time, err error)
-	// EgressIdentity is the same for a ZoneEgress, which has an identity in every mesh that it serves.
+	// OwnIdentity is told when a proxy whose identity comes from elsewhere has one that goes with the trust bundle, and again
+	// for each other bundle (identity.Issuer.Own). May be nil.
+	OwnIdentity func(ctx context.Context, id topology.ProxyID)
+	// EgressIdentity is the same as Identity for a ZoneEgress, which has an identity in every mesh that it serves.
 	EgressIdentity func(ctx context.Context, mesh, name string) (kp *KeyPair, renewAt time.Time, err error)
 	// Admin returns what secures the remote admin listener of a proxy at an address. May be nil: then only /ready is
 	// reachable from elsewhere.

@@ -17,6 +17,10 @@ import (
 // FeatureIdentityCSR is announced by agents that keep their own key: they get no identity certificate over ADS.
 const FeatureIdentityCSR = "feature-identity-csr"
 
+// FeatureIdentityOwn is announced beside it by agents whose certificates come from elsewhere. That they have one we learn from the
+// acknowledgement of the trust bundle.
+const FeatureIdentityOwn = "feature-identity-own"
+
 // Meta is what a proxy tells about itself in the metadata of its node (contract controlplane.md §3.1). The zero value
 // means that nothing is known, as for the inspection of a proxy that is not connected.
 type Meta struct {

@@ -13,7 +13,10 @@ func (st *stream) secure(snap *Snapshot, settled func(typeURL string, snap *Snap
 		done, _ = settled(TypeListener, snap)
 	}
 	if done && !st.refused.any(TypeSecret) {
-		st.secured.Store(snap.get(TypeSecret))
+		now := snap.get(TypeSecret)
+		if before := st.secured.Swap(now); asked && st.own != nil && before != now {
+			st.own()
+		}
 	}
 }
 

@@ -1,6 +1,7 @@
 package xds
 
 import (
+	"context"
 	"sync/atomic"
 	"testing"
 
@@ -90,4 +91,44 @@ func TestSecured(t *testing.T) {
 		next.subscribe(TypeSecret, trust, identity)
 		r.await("the second stream", func() bool { _, s, _ := r.srv.Secured(id, "default", []byte("CA")); return s })
 	})
+}
+
+func TestOwnIdentityIsNotedWithTheAcknowledgement(t *testing.T) {
+	trust := effect.TrustSecret("default")
+	var bundle atomic.Pointer[string]
+	set := func(text string) { bundle.Store(&text) }
+	set("old")
+	noted := make(chan topology.ProxyID, 10)
+	r := newRig(t, func(c *Config, _ *LifecycleConfig) {
+		c.TrustBundle = func(string) ([]byte, error) { return []byte(*bundle.Load()), nil }
+		c.OwnIdentity = func(_ context.Context, id topology.ProxyID) { noted <- id }
+	})
+	r.put(securedMeshYAML)
+	p := r.delta(r.ctx(), node("client-1", FeatureIdentityCSR, FeatureIdentityOwn), nil)
+	p.subscribe(TypeSecret, trust)
+	a := p.next()
+	if len(noted) > 0 {
+		t.Error("noted before the acknowledgement")
+	}
+	want := topology.ProxyID{Mesh: "default", Name: "client-1"}
+	p.ack(a)
+	if got := <-noted; got != want {
+		t.Errorf("noted %v", got)
+	}
+	set("new")
+	r.put(securedMeshYAML + "routing: {localityAwareLoadBalancing: true}\n")
+	p.ack(p.next())
+	if got := <-noted; got != want {
+		t.Errorf("noted %v", got)
+	}
+	other := r.delta(r.ctx(), node("client-2", FeatureIdentityCSR), nil)
+	other.subscribe(TypeSecret, trust)
+	other.ack(other.next())
+	r.await("the other's acknowledgement", func() bool {
+		_, s, _ := r.srv.Secured(topology.ProxyID{Mesh: "default", Name: "client-2"}, "default", []byte("new"))
+		return s
+	})
+	if len(noted) > 0 {
+		t.Errorf("%v is noted, which asks for certificates", <-noted)
+	}
 }

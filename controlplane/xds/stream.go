@@ -35,6 +35,8 @@ type stream struct {
 	permitted *resource.Resource
 	// secured are the newest secrets of which the peer has acknowledged all that it asked for.
 	secured atomic.Pointer[set]
+	// own notes that the proxy has an identity from elsewhere; nil for one of ours.
+	own func()
 }
 
 func (st *stream) notify() {
@@ -189,6 +191,9 @@ func (s *Server) open(ctx context.Context, st *stream, node *corev3.Node, fresh 
 		st.sub = sub
 	}
 	st.id, st.nodeID, st.permit = id, node.GetId(), n.Permit
+	if s.cfg.OwnIdentity != nil && meta.Has(FeatureIdentityOwn) {
+		st.own = func() { s.cfg.OwnIdentity(ctx, id) }
+	}
 	meta.Resource = "" // registered; not kept for every proxy
 	return s.join(st, meta), nil
 }
