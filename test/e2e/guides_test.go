@@ -30,8 +30,14 @@ spec:
 // newBareScene has a mesh without the policies that a mesh begins with, whose retries would hide failures.
 func newBareScene(t *testing.T, prefix string) *scene.Scene {
 	t.Helper()
+	return newBareSceneOf(t, prefix, scene.Mesh)
+}
+
+// newBareSceneOf is newBareScene with another mesh than scene.Mesh.
+func newBareSceneOf(t *testing.T, prefix, mesh string) *scene.Scene {
+	t.Helper()
 	s := newScene(t, prefix)
-	apply(t, s, scene.Mesh)
+	apply(t, s, mesh)
 	for kind, name := range map[string]string{
 		"meshretry": "mesh-retry-all-default", "meshcircuitbreaker": "mesh-circuit-breaker-all-default", "meshtimeout": "mesh-timeout-all-default",
 	} {
