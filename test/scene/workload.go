@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -46,6 +47,8 @@ type WorkloadConfig struct {
 	Env []string
 	// Args are further arguments of kuma-dp run.
 	Args []string
+	// Tracer is a command that runs kuma-dp as its child, root's, since nobody else may look into kuma-dp; empty for none.
+	Tracer []string
 	// NoRedirect leaves the host without redirection.
 	NoRedirect bool
 	// NoAgent prepares everything but does not start kuma-dp.
@@ -177,7 +180,12 @@ func (w *Workload) StartAgent(ctx context.Context, cfg WorkloadConfig) error {
 		return fmt.Errorf("start agent of %s: %w", w.Name, err)
 	}
 	// The command outlives ctx, which bounds only the start; Close of the scene ends it.
-	cmd := w.Host.Command(context.WithoutCancel(ctx), ProxyUID, w.scene.Path("kuma-dp"), args...)
+	uid, argv := ProxyUID, append([]string{w.scene.Path("kuma-dp")}, args...)
+	if len(cfg.Tracer) > 0 {
+		id := strconv.Itoa(ProxyUID)
+		uid, argv = 0, slices.Concat(cfg.Tracer, []string{"setpriv", "--reuid", id, "--regid", id, "--clear-groups", "--pdeathsig", "KILL", "--"}, argv)
+	}
+	cmd := w.Host.Command(context.WithoutCancel(ctx), uid, argv[0], argv[1:]...)
 	cmd.Env = append(append(os.Environ(), "HOME="+w.WorkDir, "KUMA_CONTROL_PLANE_CA_CERT="+string(ca),
 		"KUMA_DATAPLANE_RUNTIME_SOCKET_DIR="+w.WorkDir), cfg.Env...)
 	w.Agent, err = w.scene.start(w.Name, cmd)
