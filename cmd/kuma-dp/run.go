@@ -72,7 +72,11 @@ left alone, with CAP_NET_ADMIN and CAP_NET_RAW.`,
 func harden() {
 	debug.SetGCPercent(gcPercent)
 	syscall.Umask(0o077)
-	_ = unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0) // a kernel that refuses leaves us as safe as any other process
+	// Envoy, which holds the key too, inherits the limit, while the start of another program makes that one dumpable again. A
+	// limit of 0 would not stop a core that goes to a program (core(5)); less than a page stops both. Whoever refuses leaves
+	// us as safe as any other process.
+	_ = unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{Cur: 1, Max: 1})
+	_ = unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0)
 }
 
 // onSignals returns a context that ends at the first SIGTERM or SIGINT. The second hurries the agent, the third exits.
