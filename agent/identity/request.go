@@ -134,7 +134,7 @@ func (s *Source) update(f func(*Status)) {
 func (s *Source) Run(ctx context.Context) error {
 	wait := firstWait
 	wanted := false
-	told := ""
+	told, expired := "", false
 	for ctx.Err() == nil {
 		svid, err := s.issue(ctx)
 		if ctx.Err() != nil {
@@ -146,7 +146,7 @@ func (s *Source) Run(ctx context.Context) error {
 			current := s.took(svid, renew)
 			s.cfg.Issued(svid)
 			s.log.Info("workload certificate issued", "uris", strings.Join(s.Status().URIs, ","), "not_after", leaf.NotAfter, "renew_at", renew.Round(time.Second))
-			wanted, told = false, ""
+			wanted, told, expired = false, "", false
 			if current {
 				wait = firstWait
 				s.cfg.Clock.Until(ctx, renew, s.turn)
@@ -185,6 +185,14 @@ func (s *Source) Run(ctx context.Context) error {
 			told = text
 		}
 		wait = min(2*wait, longestWait)
+		if st := s.Status(); st.State == Issued && !expired {
+			left := st.NotAfter.Sub(s.cfg.Clock.Now())
+			if expired = left <= 0; expired {
+				s.log.Error("workload certificate expired: new connections fail, those that there are go on", "expired_at", st.NotAfter, "reason", text)
+			} else {
+				pause = min(pause, left) // so that it is told when it happens
+			}
+		}
 		timer := time.NewTimer(pause)
 		select {
 		case <-timer.C:
