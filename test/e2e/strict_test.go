@@ -23,7 +23,7 @@ func TestProgressiveMTLS(t *testing.T) {
 		client = p.add(scene.WorkloadConfig{Name: "client", Service: "client", NoRedirect: true, NoAgent: true})
 		address := backend.Host.Addr.String()
 		p.prelude = fmt.Sprintf("BACKEND=%s\nkuma-dp() { command kuma-dp \"$@\" --work-dir %s; }\n", address, client.WorkDir)
-		load = scenetest.StartLoadAt(t, client, net.JoinHostPort(address, strconv.Itoa(scene.AppPort)))
+		load = scenetest.StartLoadDirect(t, client, net.JoinHostPort(address, strconv.Itoa(scene.AppPort)))
 		load.AwaitMore(10)
 		mesh(t, backend)
 		load.AwaitMore(100)

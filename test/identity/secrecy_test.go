@@ -32,7 +32,7 @@ const redacted = "W3JlZGFjdGVkXQ=="
 // §3.3, assertions 1, 3, 6a, 11, 12). What goes to the control plane is encrypted, so its memory is searched instead.
 func TestKeyAndTokenStayWhereTheyBelong(t *testing.T) {
 	t.Parallel()
-	s := newScene(t, "kuma-secret", shortLived("10s")+"---\n"+scene.Permission)
+	s := newScene(t, "kuma-secret", shortLived("5s")+"---\n"+scene.Permission)
 	add(t, s, scene.WorkloadConfig{Name: "backend", Service: "backend"})
 	trace := filepath.Join(s.Dir(), "trace")
 	web := add(t, s, scene.WorkloadConfig{

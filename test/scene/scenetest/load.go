@@ -45,14 +45,28 @@ func StartLoad(t *testing.T, w *scene.Workload) *Load {
 	return StartLoadTo(t, w, backend, scene.AppPort)
 }
 
+// StartLoadAt is StartLoad with at most so many requests a second.
+func StartLoadAt(t *testing.T, w *scene.Workload, rate int) *Load {
+	t.Helper()
+	pace := time.NewTicker(time.Second / time.Duration(rate))
+	t.Cleanup(pace.Stop)
+	return start(t, w, net.JoinHostPort(Resolve(t, w, backend), strconv.Itoa(scene.AppPort)), pace.C)
+}
+
 // StartLoadTo is StartLoad for another name and port.
 func StartLoadTo(t *testing.T, w *scene.Workload, name string, port int) *Load {
 	t.Helper()
-	return StartLoadAt(t, w, net.JoinHostPort(Resolve(t, w, name), strconv.Itoa(port)))
+	return StartLoadDirect(t, w, net.JoinHostPort(Resolve(t, w, name), strconv.Itoa(port)))
 }
 
-// StartLoadAt is StartLoad for host:port.
-func StartLoadAt(t *testing.T, w *scene.Workload, address string) *Load {
+// StartLoadDirect is StartLoad for host:port, of whatever is there.
+func StartLoadDirect(t *testing.T, w *scene.Workload, address string) *Load {
+	t.Helper()
+	return start(t, w, address, nil)
+}
+
+// start has each request wait for pace, unless that is nil.
+func start(t *testing.T, w *scene.Workload, address string, pace <-chan time.Time) *Load {
 	t.Helper()
 	url := "http://" + address
 	c, cancel := context.WithCancel(t.Context())
@@ -60,6 +74,13 @@ func StartLoadAt(t *testing.T, w *scene.Workload, address string) *Load {
 	for range concurrency {
 		l.wg.Go(func() {
 			for c.Err() == nil {
+				if pace != nil {
+					select {
+					case <-pace:
+					case <-c.Done():
+						return
+					}
+				}
 				l.one(c, l.client, url)
 			}
 		})
