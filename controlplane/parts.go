@@ -63,7 +63,7 @@ func (c *ControlPlane) build(ctx context.Context, st store.Store) (*parts, error
 	}
 	zone := resource.ZoneInfo{Zone: cfg.Multizone.Zone.Name, Env: resource.EnvUniversal}
 	p := &parts{instanceID: instanceID(host), store: st, http: cfg.APIServer.HTTP.Enabled, https: cfg.APIServer.HTTPS.Enabled}
-	p.ids = identity.New(identity.Config{Store: st, Log: c.log.With("component", "identity")})
+	p.ids = identity.New(identity.Config{Store: st, Log: c.log.With("component", "identity"), Changed: func(mesh string) { p.xds.Refresh(mesh) }})
 	p.reports = mtlsreports.New(st)
 	issuer := token.NewIssuer(st, nil)
 	validator, err := cfg.validator(st)

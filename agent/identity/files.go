@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/kuma-dp/kuma-dp/certs"
+	"github.com/kuma-dp/kuma-dp/internal/filewatch"
 )
 
 // FilesConfig says which files hold the identity.
@@ -57,7 +58,7 @@ func (f *Files) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	lost := make(chan error, 1)
-	watching.Go(func() { lost <- watch(ctx, files, func() { put(f.dirty) }) })
+	watching.Go(func() { lost <- filewatch.Watch(ctx, files, func() { put(f.dirty) }) })
 	var poll <-chan time.Time
 	for {
 		again := f.read()

@@ -1,6 +1,7 @@
 package identity
 
 import (
+	"crypto/sha256"
 	"crypto/x509"
 	"encoding/json"
 	"errors"
@@ -31,8 +32,10 @@ type authority struct {
 	lifetime time.Duration
 	// trusted names all backends of the mesh, the one in force first.
 	trusted []string
-	// stamp names everything that it was made from: the mesh and the secrets, each with its version.
-	stamp string
+	// stamp names everything that it was made from: the mesh and the secrets, each with its version, and how often files were
+	// read. content is the sum of certificate and key.
+	stamp   string
+	content [sha256.Size]byte
 }
 
 // certKey and keyKey name the secrets of a builtin authority (contract controlplane.md §2.6).
@@ -174,8 +177,8 @@ func (i *Issuer) load(mesh *resource.Resource, b *resource.MTLSBackend) (*author
 	if err != nil {
 		return nil, err
 	}
-	stamp := m.stamp
 	i.mu.Lock()
+	stamp := fmt.Sprintf("%s #%d", m.stamp, i.readings[backendKey{mesh.Name, b.Name}])
 	known := i.authorities[backendKey{mesh.Name, b.Name}]
 	i.mu.Unlock()
 	// A version of 0 is a mesh that is only being written.
@@ -194,7 +197,7 @@ func (i *Issuer) load(mesh *resource.Resource, b *resource.MTLSBackend) (*author
 	if err != nil {
 		return nil, fmt.Errorf("backend %s of mesh %s: %w", b.Name, mesh.Name, err)
 	}
-	out := &authority{Authority: ca, backend: b.Name, kind: b.Type, lifetime: defaultLeafLifetime, stamp: stamp}
+	out := &authority{Authority: ca, backend: b.Name, kind: b.Type, lifetime: defaultLeafLifetime, stamp: stamp, content: contentOf(certPEM, keyPEM)}
 	if b.DpCert != nil && b.DpCert.Rotation != nil && b.DpCert.Rotation.Expiration != "" {
 		if out.lifetime, err = resource.ParseDuration(b.DpCert.Rotation.Expiration); err != nil {
 			return nil, fmt.Errorf("lifetime of certificates of backend %s: %w", b.Name, err)
@@ -252,8 +255,8 @@ func (m *material) secret(name string) (*resource.Resource, error) {
 	return m.store.Get(resource.Key{Kind: resource.KindSecret, Mesh: m.mesh, Name: name})
 }
 
-// read returns the bytes of a source. A file is read when the authority is loaded: at the start, and whenever the Mesh
-// changes. Its content never enters an error.
+// read returns the bytes of a source. A file is read when the authority is loaded: at the start, and whenever the Mesh or the
+// file changes. Its content never enters an error.
 func (m *material) read(d *resource.DataSource) ([]byte, error) {
 	switch {
 	case d.Secret != "":

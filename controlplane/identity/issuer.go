@@ -4,6 +4,7 @@
 package identity
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -36,6 +37,9 @@ type Config struct {
 	Now func() time.Time
 	// KeyType of the keys made here for proxies that bring none; RSA2048, as in 2.9, when empty.
 	KeyType certs.KeyType
+	// Changed is told of a mesh whose authority is another one although nothing in the store has changed: its files have. It must
+	// not block. May be nil.
+	Changed func(mesh string)
 }
 
 // Issuer issues identities. All methods are safe for concurrent use.
@@ -44,9 +48,11 @@ type Issuer struct {
 	log     *slog.Logger
 	now     func() time.Time
 	keyType certs.KeyType
+	changed func(mesh string)
 
 	mu          sync.Mutex
 	authorities map[backendKey]*authority
+	readings    map[backendKey]uint64          // how often their files were read anew
 	proxies     map[resource.Key]*proxy        // made here, by Dataplane
 	waiters     map[resource.Key]chan struct{} // closed when the Dataplane appears
 	limits      map[resource.Key]*bucket
@@ -55,8 +61,8 @@ type Issuer struct {
 // New makes an Issuer; it does nothing by itself until Run.
 func New(cfg Config) *Issuer {
 	i := &Issuer{
-		store: cfg.Store, log: cfg.Log, now: cfg.Now, keyType: cfg.KeyType,
-		authorities: map[backendKey]*authority{}, proxies: map[resource.Key]*proxy{},
+		store: cfg.Store, log: cfg.Log, now: cfg.Now, keyType: cfg.KeyType, changed: cfg.Changed,
+		authorities: map[backendKey]*authority{}, readings: map[backendKey]uint64{}, proxies: map[resource.Key]*proxy{},
 		waiters: map[resource.Key]chan struct{}{}, limits: map[resource.Key]*bucket{},
 	}
 	if i.log == nil {
@@ -68,17 +74,24 @@ func New(cfg Config) *Issuer {
 	if i.keyType == "" {
 		i.keyType = certs.RSA2048
 	}
+	if i.changed == nil {
+		i.changed = func(string) {}
+	}
 	return i
 }
 
 // Run follows the store until ctx ends (nil) or the store is closed: it makes the authority of every mesh that enables
-// mTLS by any way but the API, which does so itself with Ops, and forgets deleted proxies.
+// mTLS by any way but the API, which does so itself with Ops, reads the files of provided ones again when they change, and
+// forgets deleted proxies.
 func (i *Issuer) Run(ctx context.Context) error {
 	stored, w := i.store.Watch()
 	defer w.Close()
 	for _, r := range stored {
 		i.seen(ctx, nil, r)
 	}
+	files := &watcher{issuer: i}
+	defer files.end()
+	files.follow(ctx)
 	for {
 		events, err := w.Next(ctx)
 		switch {
@@ -87,8 +100,13 @@ func (i *Issuer) Run(ctx context.Context) error {
 		case err != nil:
 			return fmt.Errorf("follow the store: %w", err)
 		}
+		meshes := false
 		for _, ev := range events {
 			i.seen(ctx, ev.Old, ev.New)
+			meshes = meshes || cmp.Or(ev.New, ev.Old).Kind == resource.KindMesh
+		}
+		if meshes {
+			files.follow(ctx)
 		}
 	}
 }

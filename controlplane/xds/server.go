@@ -76,6 +76,12 @@ func (s *Server) IsConnected(mesh, name string) bool {
 	return s.proxies[topology.ProxyID{Mesh: mesh, Name: name}] != nil
 }
 
+// Refresh makes the configuration of a mesh's proxies, and of zone proxies, anew: what it is made of has changed outside of the
+// store.
+func (s *Server) Refresh(mesh string) {
+	s.touch(topology.Change{All: map[string]bool{mesh: true, "": true}})
+}
+
 // touch notes which connected proxies a change concerns. It runs on the topology's goroutine and does not block.
 func (s *Server) touch(c topology.Change) {
 	s.mu.Lock()

@@ -1,21 +1,19 @@
-package identity
+// Package filewatch tells when files have changed, however that was done: written in place, renamed over, or reached through a
+// symbolic link that leads elsewhere, as Kubernetes does it.
+package filewatch
 
 import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/fsnotify/fsnotify"
-
-	"github.com/kuma-dp/kuma-dp/certs"
 )
 
 const (
@@ -26,9 +24,9 @@ const (
 	links = 40
 )
 
-// watch calls changed after any of the files may have changed, until ctx ends: written, renamed, removed, given another mode,
+// Watch calls changed after any of the files may have changed, until ctx ends: written, renamed, removed, given another mode,
 // or reached through another link. It fails when the kernel has no more watches to give.
-func watch(ctx context.Context, files []string, changed func()) error {
+func Watch(ctx context.Context, files []string, changed func()) error {
 	w, err := fsnotify.NewWatcher()
 	if err != nil {
 		return fmt.Errorf("watch %v: %w", files, err)
@@ -117,25 +115,4 @@ func places(path string) (out []string) {
 		rest = append(strings.Split(target, "/"), rest...)
 	}
 	return append(out, filepath.Dir(at), at)
-}
-
-// readFile reads a PEM file. Errors name the file, never what is in it.
-func readFile(path string) ([]byte, fs.FileMode, error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0) // opening a pipe would wait for a writer
-	if err != nil {
-		return nil, 0, err
-	}
-	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return nil, 0, err
-	}
-	if !info.Mode().IsRegular() {
-		return nil, 0, fmt.Errorf("%s is not a file", path)
-	}
-	b, err := io.ReadAll(io.LimitReader(f, certs.MaxPEM+1))
-	if err == nil && len(b) > certs.MaxPEM {
-		err = fmt.Errorf("%s has more than %d bytes", path, certs.MaxPEM)
-	}
-	return b, info.Mode(), err
 }
