@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 )
@@ -29,23 +30,18 @@ func TestWatch(t *testing.T) {
 	do(os.Symlink("v1", at("..data")))
 	do(os.Symlink("..data/linked", at("linked")))
 	write(at("plain"), "old")
-	read := func() (plain, linked string) {
-		a, _ := os.ReadFile(at("plain"))
-		b, _ := os.ReadFile(at("linked"))
-		return string(a), string(b)
-	}
-	told := make(chan struct{}, 1)
+	type content struct{ plain, linked string }
+	seen := make(chan content, 100) // more than there are events
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() {
 		done <- Watch(ctx, []string{at("plain"), at("linked")}, func() {
-			select {
-			case told <- struct{}{}:
-			default:
-			}
+			plain, _ := os.ReadFile(at("plain")) // it may be gone
+			linked, _ := os.ReadFile(at("linked"))
+			seen <- content{string(plain), string(linked)}
 		})
 	}()
-	<-told // of what was there
+	<-seen // what was there
 	for _, step := range []struct {
 		name          string
 		change        func()
@@ -59,15 +55,14 @@ func TestWatch(t *testing.T) {
 		{"removed", func() { do(os.Remove(at("plain"))) }, "", "v3"},
 		{"there again", func() { write(at("plain"), "back") }, "back", "v3"},
 	} {
-		select { // what was told of the step before, perhaps twice
-		case <-told:
-		default:
-		}
-		t.Log(step.name)
 		step.change()
-		<-told // or the test hangs
-		if plain, linked := read(); plain != step.plain || linked != step.linked {
-			t.Fatalf("%s: the files have %q and %q", step.name, plain, linked)
+		want, last := content{step.plain, step.linked}, content{}
+		for timeout := time.After(30 * time.Second); last != want; {
+			select {
+			case last = <-seen:
+			case <-timeout:
+				t.Fatalf("%s: who is told sees %+v, want %+v", step.name, last, want)
+			}
 		}
 	}
 	cancel()
