@@ -2,6 +2,8 @@ package xds
 
 import (
 	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
@@ -19,6 +21,8 @@ type fixedKey struct {
 	direction  corev3.TrafficDirection
 	port       uint32
 	ipv6, open bool
+	// closed are the ports that it does not let through, a portList.
+	closed string
 }
 
 type fixedPart struct{ listener, cluster *Resource }
@@ -34,10 +38,7 @@ func (w *work) passthrough(net *resource.Networking) error {
 		if ipv6 && tp.IPFamilyMode == "IPv4" {
 			continue
 		}
-		if err := w.catch(fixedKey{corev3.TrafficDirection_INBOUND, tp.RedirectPortInbound, ipv6, true}); err != nil {
-			return err
-		}
-		key := fixedKey{corev3.TrafficDirection_OUTBOUND, tp.RedirectPortOutbound, ipv6, open}
+		key := fixedKey{direction: corev3.TrafficDirection_OUTBOUND, port: tp.RedirectPortOutbound, ipv6: ipv6, open: open, closed: portList(w.loops(tp.RedirectPortOutbound))}
 		switch {
 		case !w.passing:
 			if err := w.catch(key); err != nil {
@@ -50,10 +51,81 @@ func (w *work) passthrough(net *resource.Networking) error {
 	return nil
 }
 
+// passthroughInbound is the same for the other direction, once the inbounds are made.
+func (w *work) passthroughInbound() error {
+	tp := w.in.Dataplane.Spec.Networking.TransparentProxying
+	if tp == nil || tp.RedirectPortOutbound == 0 {
+		return nil
+	}
+	closed := w.loops(tp.RedirectPortInbound, tp.RedirectPortOutbound)
+	if !w.env.Shown {
+		closed = append(closed, closedPorts(w.made.inbounds)...)
+	}
+	slices.Sort(closed)
+	for _, ipv6 := range []bool{false, true} {
+		if ipv6 && tp.IPFamilyMode == "IPv4" {
+			continue
+		}
+		key := fixedKey{direction: corev3.TrafficDirection_INBOUND, port: tp.RedirectPortInbound, ipv6: ipv6, open: true, closed: portList(slices.Compact(closed))}
+		if err := w.catch(key); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// closedPorts are the ports that only members of the mesh may reach, in order: those of inbounds that take nothing but mTLS,
+// and of the workloads behind them, but for those that another inbound opens to everybody.
+func closedPorts(inbounds []inboundPart) []uint32 {
+	open := map[uint32]bool{}
+	var closed []uint32
+	for _, in := range inbounds {
+		for _, port := range in.ports {
+			if in.strict {
+				closed = append(closed, port)
+			} else {
+				open[port] = true
+			}
+		}
+	}
+	closed = slices.DeleteFunc(closed, func(port uint32) bool { return open[port] })
+	slices.Sort(closed)
+	return slices.Compact(closed)
+}
+
+// loops are ports on which Envoy would connect to itself, and that connection to itself, until a circuit breaker opens: a
+// client that asks for the redirect port as such has not been redirected.
+func (w *work) loops(ports ...uint32) []uint32 {
+	if w.env.Shown {
+		return nil // Kuma 2.9 makes these loops
+	}
+	return slices.DeleteFunc(ports, func(port uint32) bool { return port == 0 })
+}
+
+// portList is a key of ports in their order.
+func portList(ports []uint32) string {
+	var out []string
+	for _, port := range ports {
+		out = append(out, strconv.FormatUint(uint64(port), 10))
+	}
+	return strings.Join(out, ",")
+}
+
+// ports reads closed.
+func (k *fixedKey) ports() (out []uint32) {
+	for text := range strings.SplitSeq(k.closed, ",") {
+		if port, err := strconv.ParseUint(text, 10, 16); err == nil {
+			out = append(out, uint32(port))
+		}
+	}
+	return out
+}
+
 // catch adds a listener that no policy of the proxy changes but those that patch, with its cluster.
 func (w *work) catch(key fixedKey) error {
 	known, err := w.g.fixed.get(key, func() (*fixedPart, error) {
 		p := effect.NewPassthrough(key.direction, key.ipv6, key.port, key.open)
+		p.Close(key.ports())
 		out, err := &fixedPart{}, error(nil)
 		if out.listener, err = w.b.listener(p.Listener); err == nil && p.Cluster != nil {
 			out.cluster, err = w.b.cluster(p.Cluster)
@@ -77,6 +149,7 @@ func (w *work) passed() error {
 	} else {
 		from := len(w.b.parts)
 		for _, p := range w.proxy.Passthrough {
+			p.Close(w.loops(w.in.Dataplane.Spec.Networking.TransparentProxying.RedirectPortOutbound))
 			if err := w.b.addListener(effect.OriginTransparent, p.Listener); err != nil {
 				return err
 			}

@@ -62,7 +62,12 @@ type Generator struct {
 	routings    *partCache[routingKey, *knownRouting]
 }
 
-type inboundPart struct{ listener, cluster *Resource }
+type inboundPart struct {
+	listener, cluster *Resource
+	// strict: every connection has to end in mTLS. ports are those of Envoy and of the workload.
+	strict bool
+	ports  [2]uint32
+}
 
 // Cache limits, in parts. A part is about 2 kB.
 const (

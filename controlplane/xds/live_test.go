@@ -84,6 +84,14 @@ func TestLive(t *testing.T) {
 			got := replaceVIPs(t, shapeOf(t, snap), vips)
 			delete(got, "Secret")
 			delete(got, "ClusterLoadAssignment") // not in a dump
+			loopback := map[string]map[string]any{
+				"ipv4": {"addressPrefix": "127.0.0.0", "prefixLen": 8.0}, "ipv6": {"addressPrefix": "::1", "prefixLen": 128.0},
+			}
+			for _, family := range []string{"ipv4", "ipv6"} {
+				letThrough(t, got["Listener"]["inbound:passthrough:"+family], nil, 7002, 7102, 15001, 15006)
+				letThrough(t, got["Listener"]["outbound:passthrough:"+family], loopback[family], 15001)
+			}
+			oneChain(t, got["Listener"]["inbound:10.233.7.2:7002"])
 			for kind, resources := range captured(t, dir+tt.name+".json") {
 				for name, want := range resources {
 					if diff := gocmp.Diff(want, got[kind][name]); diff != "" {
@@ -99,6 +107,53 @@ func TestLive(t *testing.T) {
 			}
 		})
 	}
+}
+
+// letThrough takes away what 2.9 lacks: a strict inbound is closed to those who come by another address, or straight to its
+// workload, and nobody sends Envoy in circles.
+func letThrough(t *testing.T, listener any, where map[string]any, ports ...float64) {
+	t.Helper()
+	l, _ := listener.(map[string]any)
+	chains, _ := l["filterChains"].([]any)
+	for _, port := range ports {
+		match := map[string]any{"destinationPort": port}
+		if where != nil {
+			match["prefixRanges"] = []any{where}
+		}
+		want := map[string]any{
+			"filterChainMatch": match,
+			"filters": []any{map[string]any{"name": effect.FilterDirectResponse, "typedConfig": map[string]any{
+				"@type": "type.googleapis.com/envoy.extensions.filters.network.direct_response.v3.Config", "response": map[string]any{"inlineString": ""},
+			}}},
+		}
+		if len(chains) == 0 || gocmp.Diff(want, chains[0]) != "" {
+			t.Errorf("port %v is not closed in %v", port, chains)
+			return
+		}
+		chains = chains[1:]
+	}
+	l["filterChains"] = chains
+}
+
+// oneChain takes the chain away that a strict inbound has beside that of 2.9: the same for those who say that they are of the
+// mesh.
+func oneChain(t *testing.T, listener any) {
+	t.Helper()
+	l, _ := listener.(map[string]any)
+	chains, _ := l["filterChains"].([]any)
+	if len(chains) != 2 || l["listenerFilters"] == nil {
+		t.Fatalf("got %v", listener)
+	}
+	member, _ := chains[0].(map[string]any)
+	if diff := gocmp.Diff(map[string]any{"transportProtocol": "tls", "applicationProtocols": []any{"kuma"}}, member["filterChainMatch"]); diff != "" {
+		t.Errorf("the match differs: %s", diff)
+	}
+	delete(member, "filterChainMatch")
+	if diff := gocmp.Diff(chains[1], chains[0]); diff != "" {
+		t.Errorf("the two chains differ: %s", diff)
+	}
+	l["filterChains"] = chains[1:]
+	delete(l, "listenerFilters")
 }
 
 // captured reads a dump, which has the names of the protocol buffers, as shapeOf renders it.

@@ -156,6 +156,9 @@ func (w *work) outgoing() error {
 
 // collect brings all parts into their order.
 func (w *work) collect() error {
+	if err := w.passthroughInbound(); err != nil {
+		return err
+	}
 	if err := w.passed(); err != nil {
 		return err
 	}
@@ -215,6 +218,7 @@ func (w *work) inbound(in *resource.Inbound, p *inboundPart) {
 		ib := effect.NewInbound(w.env, in)
 		proxy.Inbounds = append(proxy.Inbounds, ib)
 		return func() (err error) {
+			p.strict, p.ports = ib.Strict(), [2]uint32{in.Port, effect.WorkloadPort(in)}
 			if p.listener, err = w.b.listener(ib.Listener); err != nil {
 				return err
 			}
@@ -234,6 +238,6 @@ func (w *work) inboundKey(in *resource.Inbound) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return join(w.env.Mesh, w.env.MTLSMode, w.env.Address, w.env.Zone, bit(w.env.Transparent), bit(w.env.IPv6),
+	return join(w.env.Mesh, w.env.MTLSMode, w.env.Address, w.env.Zone, bit(w.env.Transparent), bit(w.env.IPv6), bit(w.env.Shown),
 		string(body), w.print.inbound(in)), nil
 }

@@ -6,6 +6,7 @@ import (
 
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/kuma-dp/kuma-dp/policy"
 	"github.com/kuma-dp/kuma-dp/resource"
@@ -84,12 +85,19 @@ func TestCommonProtocol(t *testing.T) {
 
 func TestModes(t *testing.T) {
 	in := &resource.Inbound{Port: 80, Tags: map[string]string{resource.TagProtocol: HTTP, resource.TagService: "a"}}
-	ib := NewInbound(Env{Mesh: "m", Address: "10.0.0.1", MTLSMode: resource.MTLSStrict}, in)
 	for _, tt := range []struct {
 		mode                string
+		shown               bool
 		chains, tls, filter int
-	}{{resource.MTLSStrict, 1, 1, 0}, {resource.MTLSPermissive, 3, 1, 1}, {"", 1, 0, 0}} {
+	}{
+		{resource.MTLSStrict, true, 1, 1, 0}, {resource.MTLSPermissive, true, 3, 1, 1}, {"", true, 1, 0, 0},
+		{resource.MTLSStrict, false, 2, 2, 1}, {resource.MTLSPermissive, false, 3, 1, 1}, {"", false, 1, 0, 0},
+	} {
+		ib := NewInbound(Env{Mesh: "m", Address: "10.0.0.1", MTLSMode: resource.MTLSStrict, Shown: tt.shown}, in)
 		ib.SetMode(tt.mode)
+		if strict := tt.mode == resource.MTLSStrict; ib.Strict() != strict {
+			t.Errorf("%s: strict is %t", tt.mode, ib.Strict())
+		}
 		tls := 0
 		for _, c := range ib.Listener.Chains {
 			if c.TLS != nil {
@@ -101,6 +109,35 @@ func TestModes(t *testing.T) {
 		}
 		if len(ib.Listener.Chains) != tt.chains || tls != tt.tls || len(ib.Listener.ListenerFilters) != tt.filter {
 			t.Errorf("%s: %d chains, %d with TLS, %d listener filters", tt.mode, len(ib.Listener.Chains), tls, len(ib.Listener.ListenerFilters))
+		}
+	}
+}
+
+// TestModeKeepsConnections: Envoy keeps the connections of a chain that does not change in a listener of which nothing else
+// changes.
+func TestModeKeepsConnections(t *testing.T) {
+	for _, protocol := range []string{HTTP, GRPC, TCP, Kafka} {
+		in := &resource.Inbound{Port: 80, Tags: map[string]string{resource.TagProtocol: protocol, resource.TagService: "a"}}
+		build := func(mode string) (member *listenerv3.FilterChain, rest *listenerv3.Listener) {
+			l, err := NewInbound(Env{Mesh: "m", Address: "10.0.0.1", MTLSMode: mode}, in).Listener.Build()
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, c := range l.FilterChains {
+				if len(c.GetFilterChainMatch().GetApplicationProtocols()) > 0 {
+					member = c
+				}
+			}
+			l.FilterChains = nil
+			return member, l
+		}
+		strict, one := build(resource.MTLSStrict)
+		permissive, other := build(resource.MTLSPermissive)
+		if strict == nil || !proto.Equal(strict, permissive) {
+			t.Errorf("%s: the chain of members is %v, then %v", protocol, strict, permissive)
+		}
+		if !proto.Equal(one, other) {
+			t.Errorf("%s: the listener is %v, then %v", protocol, one, other)
 		}
 	}
 }

@@ -2,6 +2,7 @@ package effect
 
 import (
 	"cmp"
+	"slices"
 	"sync"
 	"time"
 
@@ -103,20 +104,36 @@ func (in *Inbound) SetMode(mode string) {
 	switch mode {
 	case resource.MTLSStrict:
 		l.Chains = []*Chain{{TLS: DownstreamTLS(in.env.Mesh), Filters: in.filters()}}
+		if !in.env.Shown {
+			// Beside Kuma's one chain the one that members of the mesh take in the other mode: Envoy ends the connections of
+			// a chain that goes, or that becomes another, and a change of mode must not end theirs.
+			l.ListenerFilters = []*Filter{TLSInspector()}
+			l.Chains = append([]*Chain{in.member()}, l.Chains...)
+		}
 	case resource.MTLSPermissive:
 		// The second chain lets the application's own TLS through; Envoy prefers the third, which is more specific.
 		l.ListenerFilters = []*Filter{TLSInspector()}
 		l.Chains = []*Chain{
 			{Match: &listenerv3.FilterChainMatch{TransportProtocol: "raw_buffer"}, Filters: in.filters()},
 			{Match: &listenerv3.FilterChainMatch{TransportProtocol: "tls"}, Filters: in.filters()},
-			{
-				Match: &listenerv3.FilterChainMatch{TransportProtocol: "tls", ApplicationProtocols: []string{"kuma"}},
-				TLS:   DownstreamTLS(in.env.Mesh), Filters: in.filters(),
-			},
+			in.member(),
 		}
 	default:
 		l.Chains = []*Chain{{Filters: in.filters()}}
 	}
+}
+
+// member is the chain of proxies of the mesh, which all say that they are.
+func (in *Inbound) member() *Chain {
+	return &Chain{
+		Match: &listenerv3.FilterChainMatch{TransportProtocol: "tls", ApplicationProtocols: []string{"kuma"}},
+		TLS:   DownstreamTLS(in.env.Mesh), Filters: in.filters(),
+	}
+}
+
+// Strict tells whether every connection has to end in mTLS.
+func (in *Inbound) Strict() bool {
+	return len(in.Listener.Chains) > 0 && !slices.ContainsFunc(in.Listener.Chains, func(c *Chain) bool { return c.TLS == nil })
 }
 
 func (in *Inbound) filters() []*Filter {

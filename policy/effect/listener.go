@@ -18,17 +18,18 @@ import (
 
 // Names of the Envoy filters and sockets in use.
 const (
-	FilterHCM           = "envoy.filters.network.http_connection_manager"
-	FilterTCPProxy      = "envoy.filters.network.tcp_proxy"
-	FilterKafka         = "envoy.filters.network.kafka_broker"
-	FilterNetworkRBAC   = "envoy.filters.network.rbac"
-	FilterHTTPRBAC      = "envoy.filters.http.rbac"
-	FilterGRPCStats     = "envoy.filters.http.grpc_stats"
-	FilterRouter        = "envoy.filters.http.router"
-	FilterTLSInspector  = "envoy.filters.listener.tls_inspector"
-	FilterHTTPInspector = "envoy.filters.listener.http_inspector"
-	FilterDNS           = "envoy.filters.udp.dns_filter"
-	SocketTLS           = "envoy.transport_sockets.tls"
+	FilterHCM            = "envoy.filters.network.http_connection_manager"
+	FilterTCPProxy       = "envoy.filters.network.tcp_proxy"
+	FilterKafka          = "envoy.filters.network.kafka_broker"
+	FilterDirectResponse = "envoy.filters.network.direct_response"
+	FilterNetworkRBAC    = "envoy.filters.network.rbac"
+	FilterHTTPRBAC       = "envoy.filters.http.rbac"
+	FilterGRPCStats      = "envoy.filters.http.grpc_stats"
+	FilterRouter         = "envoy.filters.http.router"
+	FilterTLSInspector   = "envoy.filters.listener.tls_inspector"
+	FilterHTTPInspector  = "envoy.filters.listener.http_inspector"
+	FilterDNS            = "envoy.filters.udp.dns_filter"
+	SocketTLS            = "envoy.transport_sockets.tls"
 )
 
 // Listener is an Envoy listener whose filters are still typed. The embedded message has neither filter chains nor

@@ -3,6 +3,7 @@ package effect
 import (
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+	directv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/direct_response/v3"
 	tcpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/tcp_proxy/v3"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 )
@@ -42,6 +43,32 @@ func NewPassthrough(direction corev3.TrafficDirection, ipv6 bool, port uint32, o
 		p.Open()
 	}
 	return p
+}
+
+// Close ends connections to ports instead: incoming ones whatever their address, outgoing ones to loopback, where Envoy itself
+// listens. Effects that look at chains come first. Kuma 2.9 lets them through.
+func (p *Passthrough) Close(ports []uint32) {
+	var where []*corev3.CidrRange
+	switch {
+	case p.Listener.TrafficDirection == corev3.TrafficDirection_INBOUND:
+	case p.IPv6:
+		where = []*corev3.CidrRange{cidr("::1", 128)}
+	default:
+		where = []*corev3.CidrRange{cidr("127.0.0.0", 8)}
+	}
+	var chains []*Chain
+	for _, port := range ports {
+		chains = append(chains, &Chain{
+			Match:   &listenerv3.FilterChainMatch{DestinationPort: wrapperspb.UInt32(port), PrefixRanges: where},
+			Filters: []*Filter{{Name: FilterDirectResponse, Config: &directv3.Config{Response: nothing()}}},
+		})
+	}
+	p.Listener.Chains = append(chains, p.Listener.Chains...)
+}
+
+// nothing is all that is said before such a connection is closed.
+func nothing() *corev3.DataSource {
+	return &corev3.DataSource{Specifier: &corev3.DataSource_InlineString{}}
 }
 
 // Open lets connections go on to where the client wanted to go.
