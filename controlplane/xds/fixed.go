@@ -58,7 +58,7 @@ func (w *work) passthroughInbound() error {
 		return nil
 	}
 	closed := w.loops(tp.RedirectPortInbound, tp.RedirectPortOutbound)
-	if !w.env.Shown {
+	if w.env.Guarded {
 		closed = append(closed, closedPorts(w.made.inbounds)...)
 	}
 	slices.Sort(closed)
@@ -96,7 +96,7 @@ func closedPorts(inbounds []inboundPart) []uint32 {
 // loops are ports on which Envoy would connect to itself, and that connection to itself, until a circuit breaker opens: a
 // client that asks for the redirect port as such has not been redirected.
 func (w *work) loops(ports ...uint32) []uint32 {
-	if w.env.Shown {
+	if !w.env.Guarded {
 		return nil // Kuma 2.9 makes these loops
 	}
 	return slices.DeleteFunc(ports, func(port uint32) bool { return port == 0 })

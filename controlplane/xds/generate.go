@@ -120,7 +120,7 @@ func (g *Generator) generate(in Input) (*Snapshot, error) {
 		return b.snapshot(nil), nil
 	}
 	env := effect.NewEnv(in.Mesh.Resource, in.Dataplane.Resource, in.Zone)
-	env.Paged = in.Meta.pageListener() != ""
+	env.Paged, env.Guarded = in.Meta.pageListener() != "", !in.Shown && in.Meta.Has(FeatureIdentityCSR)
 	env.Shown, env.IPv6, env.WorkDir, env.MetricsCert, env.MetricsKey = in.Shown, in.Meta.IPv6, in.Meta.WorkDir, in.Meta.MetricsCert, in.Meta.MetricsKey
 	w := newWork(g, b, &in, env)
 	if err := w.run(net); err != nil {

@@ -3,6 +3,7 @@ package xds
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"os"
 	"testing"
 
@@ -56,8 +57,12 @@ func TestLive(t *testing.T) {
 	for _, tt := range []struct {
 		name string
 		meta Meta
-	}{{"defaults", meta}, {"virtual-probes-metrics", withoutProxy}} {
-		t.Run(tt.name, func(t *testing.T) {
+		ours bool
+	}{{"defaults", meta, false}, {"virtual-probes-metrics", withoutProxy, false}, {"defaults", meta, true}, {"virtual-probes-metrics", withoutProxy, true}} {
+		t.Run(fmt.Sprintf("%s/ours=%t", tt.name, tt.ours), func(t *testing.T) {
+			if tt.ours {
+				tt.meta.Features = []string{FeatureIdentityCSR}
+			}
 			s := &scene{zone: "zone-a"}
 			if skipped := s.add(t, []byte(liveMesh+string(dataplane))); skipped != nil {
 				t.Fatal(skipped)
@@ -88,10 +93,15 @@ func TestLive(t *testing.T) {
 				"ipv4": {"addressPrefix": "127.0.0.0", "prefixLen": 8.0}, "ipv6": {"addressPrefix": "::1", "prefixLen": 128.0},
 			}
 			for _, family := range []string{"ipv4", "ipv6"} {
+				if !tt.ours {
+					break
+				}
 				letThrough(t, got["Listener"]["inbound:passthrough:"+family], nil, 7002, 7102, 15001, 15006)
 				letThrough(t, got["Listener"]["outbound:passthrough:"+family], loopback[family], 15001)
 			}
-			oneChain(t, got["Listener"]["inbound:10.233.7.2:7002"])
+			if tt.ours {
+				oneChain(t, got["Listener"]["inbound:10.233.7.2:7002"])
+			}
 			for kind, resources := range captured(t, dir+tt.name+".json") {
 				for name, want := range resources {
 					if diff := gocmp.Diff(want, got[kind][name]); diff != "" {

@@ -238,6 +238,6 @@ func (w *work) inboundKey(in *resource.Inbound) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return join(w.env.Mesh, w.env.MTLSMode, w.env.Address, w.env.Zone, bit(w.env.Transparent), bit(w.env.IPv6), bit(w.env.Shown),
+	return join(w.env.Mesh, w.env.MTLSMode, w.env.Address, w.env.Zone, bit(w.env.Transparent), bit(w.env.IPv6), bit(w.env.Guarded),
 		string(body), w.print.inbound(in)), nil
 }

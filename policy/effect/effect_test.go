@@ -87,13 +87,13 @@ func TestModes(t *testing.T) {
 	in := &resource.Inbound{Port: 80, Tags: map[string]string{resource.TagProtocol: HTTP, resource.TagService: "a"}}
 	for _, tt := range []struct {
 		mode                string
-		shown               bool
+		guarded             bool
 		chains, tls, filter int
 	}{
-		{resource.MTLSStrict, true, 1, 1, 0}, {resource.MTLSPermissive, true, 3, 1, 1}, {"", true, 1, 0, 0},
-		{resource.MTLSStrict, false, 2, 2, 1}, {resource.MTLSPermissive, false, 3, 1, 1}, {"", false, 1, 0, 0},
+		{resource.MTLSStrict, false, 1, 1, 0}, {resource.MTLSPermissive, false, 3, 1, 1}, {"", false, 1, 0, 0},
+		{resource.MTLSStrict, true, 2, 2, 1}, {resource.MTLSPermissive, true, 3, 1, 1}, {"", true, 1, 0, 0},
 	} {
-		ib := NewInbound(Env{Mesh: "m", Address: "10.0.0.1", MTLSMode: resource.MTLSStrict, Shown: tt.shown}, in)
+		ib := NewInbound(Env{Mesh: "m", Address: "10.0.0.1", MTLSMode: resource.MTLSStrict, Guarded: tt.guarded}, in)
 		ib.SetMode(tt.mode)
 		if strict := tt.mode == resource.MTLSStrict; ib.Strict() != strict {
 			t.Errorf("%s: strict is %t", tt.mode, ib.Strict())
@@ -119,7 +119,7 @@ func TestModeKeepsConnections(t *testing.T) {
 	for _, protocol := range []string{HTTP, GRPC, TCP, Kafka} {
 		in := &resource.Inbound{Port: 80, Tags: map[string]string{resource.TagProtocol: protocol, resource.TagService: "a"}}
 		build := func(mode string) (member *listenerv3.FilterChain, rest *listenerv3.Listener) {
-			l, err := NewInbound(Env{Mesh: "m", Address: "10.0.0.1", MTLSMode: mode}, in).Listener.Build()
+			l, err := NewInbound(Env{Mesh: "m", Address: "10.0.0.1", MTLSMode: mode, Guarded: true}, in).Listener.Build()
 			if err != nil {
 				t.Fatal(err)
 			}

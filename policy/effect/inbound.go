@@ -104,7 +104,7 @@ func (in *Inbound) SetMode(mode string) {
 	switch mode {
 	case resource.MTLSStrict:
 		l.Chains = []*Chain{{TLS: DownstreamTLS(in.env.Mesh), Filters: in.filters()}}
-		if !in.env.Shown {
+		if in.env.Guarded {
 			// Beside Kuma's one chain the one that members of the mesh take in the other mode: Envoy ends the connections of
 			// a chain that goes, or that becomes another, and a change of mode must not end theirs.
 			l.ListenerFilters = []*Filter{TLSInspector()}

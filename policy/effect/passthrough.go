@@ -46,7 +46,7 @@ func NewPassthrough(direction corev3.TrafficDirection, ipv6 bool, port uint32, o
 }
 
 // Close ends connections to ports instead: incoming ones whatever their address, outgoing ones to loopback, where Envoy itself
-// listens. Effects that look at chains come first. Kuma 2.9 lets them through.
+// listens. Effects that look at chains come first.
 func (p *Passthrough) Close(ports []uint32) {
 	var where []*corev3.CidrRange
 	switch {

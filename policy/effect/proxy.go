@@ -211,6 +211,9 @@ type Env struct {
 	Transparent bool
 	// Shown says that the proxy is only shown, as Kuma shows it; what runs is what was meant, where Envoy would refuse that.
 	Shown bool
+	// Guarded says that the proxy is one of ours: ways around its strict inbounds are closed, and a change of their mode ends no
+	// connection. One of Kuma gets exactly what its own control plane would send.
+	Guarded bool
 	// IPv6 says that the host has IPv6, as the proxy's metadata told.
 	IPv6 bool
 	// Zone is the zone of the control plane, added to tags as kuma.io/zone.
