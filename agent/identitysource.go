@@ -38,6 +38,13 @@ func (a *Agent) buildIdentity(p *parts) error {
 			return err
 		}
 		p.identity, p.trust.told = s, s.Trusted
+	case identity.FromSPIRE:
+		path, _ := socketPath(c.Socket)
+		s, err := identity.NewSPIRE(identity.SPIREConfig{LocalConfig: local, Socket: path})
+		if err != nil {
+			return err
+		}
+		p.identity = s
 	default:
 		s, err := identity.New(identity.Config{
 			Conn: p.upstream, Token: a.cfg.DataplaneRuntime.source(), Node: a.cfg.Dataplane.Mesh + "." + a.cfg.Dataplane.Name,
