@@ -51,6 +51,7 @@ func (b *bench) sections() []section {
 		{"puts", nil, b.puts},
 		{"dns", nil, b.resolvers},
 		{"redirection", nil, b.redirection},
+		{"identity", nil, b.identities},
 		{"scene", nil, b.newScene},
 		{"control-plane", []string{"scene"}, b.controlPlane},
 		{"mesh", []string{"control-plane"}, b.up},
