@@ -28,7 +28,7 @@ var (
 	heavy = []string{"github.com/envoyproxy", "google.golang.org/grpc", "google.golang.org/protobuf", "net/http"}
 	// redirecting is what programs need that redirect traffic.
 	redirecting = []string{"internal/command", "internal/version", "transparentproxy"}
-	process     = []string{"internal/group", "internal/portowner", "internal/version", "internal/yamljson"}
+	process     = []string{"internal/filewatch", "internal/group", "internal/mtlsreport", "internal/portowner", "internal/version", "internal/yamljson"}
 )
 
 // The column "may know" of docs/architecture.md. internal/yamljson is the one leaf that a pure room may reach: JSON and
