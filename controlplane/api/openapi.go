@@ -109,6 +109,9 @@ var queryTypes = map[string]schema{
 	"format:admin": {"type": "string", "enum": []string{"text", "json"}, "default": "text"},
 	"shadow":       {"type": "boolean", "default": false},
 	"include":      {"type": "string", "enum": []string{"diff"}},
+	"service":      {"type": "string", "description": "the value of the tag kuma.io/service"},
+	"quiet":        {"type": "string", "default": "1h", "description": "how long nobody may have come without an identity, as 30m"},
+	"requireReady": {"type": "string", "description": "refuse to make an inbound strict that somebody came to without an identity in this time, as 30m, or true for an hour"},
 	"include_eds":  {"type": "boolean", "default": false},
 }
 
