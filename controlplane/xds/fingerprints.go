@@ -72,7 +72,8 @@ func newFingerprints(effects []effect.Kind, env effect.Env, rules map[resource.K
 			continue // what routes say is told by effect.Routing
 		}
 		f.scoped[e.Kind] = rules[e.Kind].RouteScoped()
-		f.clusters += join(effect.ClusterKey(rules[e.Kind]))
+		clusters := effect.ClusterKey(rules[e.Kind])
+		f.clusters += join(clusters, bit(clusters != "" && env.Shown))
 		if e.Key == nil || !effect.Effective(rules[e.Kind]) {
 			continue
 		}

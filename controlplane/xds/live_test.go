@@ -159,6 +159,11 @@ func oneChain(t *testing.T, listener any) {
 		t.Errorf("the match differs: %s", diff)
 	}
 	delete(member, "filterChainMatch")
+	other, _ := chains[1].(map[string]any)
+	if diff := gocmp.Diff(map[string]any{"transportProtocol": "tls"}, other["filterChainMatch"]); diff != "" {
+		t.Errorf("the match of others differs: %s", diff)
+	}
+	delete(other, "filterChainMatch")
 	if diff := gocmp.Diff(chains[1], chains[0]); diff != "" {
 		t.Errorf("the two chains differ: %s", diff)
 	}

@@ -108,6 +108,9 @@ func (in *Inbound) SetMode(mode string) {
 			// Beside Kuma's one chain the one that members of the mesh take in the other mode: Envoy ends the connections of
 			// a chain that goes, or that becomes another, and a change of mode must not end theirs.
 			l.ListenerFilters = []*Filter{TLSInspector()}
+			// Who speaks TLS and does not say so takes Kuma's: once a chain has matched what TLS is, Envoy looks at no
+			// other. There is none for plaintext.
+			l.Chains[0].Match = &listenerv3.FilterChainMatch{TransportProtocol: "tls"}
 			l.Chains = append([]*Chain{in.member()}, l.Chains...)
 		}
 	case resource.MTLSPermissive:

@@ -43,7 +43,7 @@ func Apply(p *effect.Proxy, r *policy.Rules) error {
 	}
 	for _, b := range p.Backends {
 		if b.Cluster.TLS != nil {
-			b.Cluster.TLS.CommonTlsContext.TlsParams = conf.params()
+			b.Cluster.TLS.CommonTlsContext.TlsParams = conf.clientParams(p.Shown)
 		}
 	}
 	return nil
@@ -98,6 +98,16 @@ func (c *Conf) params() *tlsv3.TlsParameters {
 		TlsMaximumProtocolVersion: protocol(v.Max),
 		CipherSuites:              c.TLSCiphers,
 	}
+}
+
+// clientParams is params for the other side. Left to itself, Envoy as a client speaks nothing above TLS 1.2, so that a proxy
+// which is to speak TLS 1.3 at least could speak to nobody: in Kuma 2.9 this is so.
+func (c *Conf) clientParams(shown bool) *tlsv3.TlsParameters {
+	p := c.params()
+	if p != nil && !shown && p.TlsMinimumProtocolVersion == tlsv3.TlsParameters_TLSv1_3 && p.TlsMaximumProtocolVersion == tlsv3.TlsParameters_TLS_AUTO {
+		p.TlsMaximumProtocolVersion = tlsv3.TlsParameters_TLSv1_3
+	}
+	return p
 }
 
 func protocol(version string) tlsv3.TlsParameters_TlsProtocol {

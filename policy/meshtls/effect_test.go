@@ -109,12 +109,24 @@ func TestParameters(t *testing.T) {
 				if err := Apply(p, rulesFor(p.Inbounds[0].Resource, &tt.conf)); err != nil {
 					t.Fatal(err)
 				}
-				chains := p.Inbounds[0].Listener.Chains
-				if got := chains[len(chains)-1].TLS.CommonTlsContext.TlsParams; !proto.Equal(got, tt.want) {
-					t.Errorf("inbound has %v, want %v", got, tt.want)
+				for _, c := range p.Inbounds[0].Listener.Chains {
+					if c.TLS != nil && !proto.Equal(c.TLS.CommonTlsContext.TlsParams, tt.want) {
+						t.Errorf("inbound has %v, want %v", c.TLS.CommonTlsContext.TlsParams, tt.want)
+					}
+				}
+				want := tt.want
+				if tt.name == "lower bound" { // which Envoy's own upper bound for clients is below
+					want = &tlsv3.TlsParameters{TlsMinimumProtocolVersion: tlsv3.TlsParameters_TLSv1_3, TlsMaximumProtocolVersion: tlsv3.TlsParameters_TLSv1_3}
+				}
+				if got := p.Backends[0].Cluster.TLS.CommonTlsContext.TlsParams; !proto.Equal(got, want) {
+					t.Errorf("cluster has %v, want %v", got, want)
+				}
+				p.Shown = true
+				if err := Apply(p, rulesFor(p.Inbounds[0].Resource, &tt.conf)); err != nil {
+					t.Fatal(err)
 				}
 				if got := p.Backends[0].Cluster.TLS.CommonTlsContext.TlsParams; !proto.Equal(got, tt.want) {
-					t.Errorf("cluster has %v, want %v", got, tt.want)
+					t.Errorf("cluster is shown with %v, want %v", got, tt.want)
 				}
 				if p.Backends[1].Cluster.TLS != nil {
 					t.Error("a plaintext cluster speaks TLS")
