@@ -51,6 +51,8 @@ type WorkloadConfig struct {
 	Tracer []string
 	// NoRedirect leaves the host without redirection.
 	NoRedirect bool
+	// IPv6 gives the host an address of that family too.
+	IPv6 bool
 	// NoAgent prepares everything but does not start kuma-dp.
 	NoAgent bool
 }
@@ -75,7 +77,11 @@ const appPort = "8080"
 // AddWorkload makes a host, starts an application on it, redirects its traffic and starts its agent. It returns when the
 // agent is ready.
 func (s *Scene) AddWorkload(ctx context.Context, cfg WorkloadConfig) (*Workload, error) {
-	host, err := s.lab.AddHost(cfg.Name)
+	var options []netlab.Option
+	if cfg.IPv6 {
+		options = append(options, netlab.IPv6())
+	}
+	host, err := s.lab.AddHost(cfg.Name, options...)
 	if err != nil {
 		return nil, err
 	}
