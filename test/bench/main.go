@@ -25,7 +25,7 @@ func main() {
 	bin := flag.String("bin", "bin", "folder with the binaries")
 	starts := flag.Int("starts", 10, "starts of agent and control plane to measure")
 	changes := flag.Int("changes", 60, "policy changes to measure")
-	only := flag.String("only", "", "sections to measure, a regular expression: go, puts, dns, redirection, identity, control-plane, agent-memory, policy-change, agent-start")
+	only := flag.String("only", "", "sections to measure, a regular expression: go, puts, dns, redirection, identity, control-plane, agent-memory, policy-change, agent-start, identity-mesh")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	err := run(ctx, os.Stdout, *bin, *only, *starts, *changes)

@@ -58,6 +58,7 @@ func (b *bench) sections() []section {
 		{"agent-memory", []string{"mesh"}, b.agentMemory},
 		{"policy-change", []string{"mesh"}, b.policyChange},
 		{"agent-start", []string{"mesh"}, b.agentStart},
+		{"identity-mesh", []string{"mesh"}, b.identityMesh},
 	}
 }
 
