@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -15,6 +16,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"syscall"
 	"time"
 
@@ -29,10 +31,10 @@ const (
 	handshakeTime   = time.Second
 )
 
-// pair is a leaf with its key, in PEM.
+// leafPair is a leaf with its key, in PEM.
 type leafPair struct{ cert, key []byte }
 
-// trust is an authority like that of a 2.9 mesh, RSA, and leaves of both types.
+// leaves are an authority like that of a 2.9 mesh, RSA, and a leaf of each type.
 type leaves struct {
 	roots  []byte
 	byType map[certs.KeyType]leafPair
@@ -99,7 +101,7 @@ func handshakes(ctx context.Context) (rows []row, err error) {
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	types := []certs.KeyType{certs.ECDSAP256, certs.RSA2048}
-	ports, err := freePorts(len(types))
+	ports, err := freePorts(ctx, len(types))
 	if err != nil {
 		return nil, err
 	}
@@ -152,21 +154,13 @@ func (s shaken) String() string {
 	return fmt.Sprintf("%.0f/s one after the other; Envoy %d µs CPU each, client %d µs", s.rate, s.server.Microseconds(), s.client.Microseconds())
 }
 
+// medianShaken is the median of each figure.
 func medianShaken(list []shaken) shaken {
-	at := func(less func(a, b shaken) bool) shaken {
-		sorted := append([]shaken(nil), list...)
-		for i := range sorted {
-			for j := i; j > 0 && less(sorted[j], sorted[j-1]); j-- {
-				sorted[j], sorted[j-1] = sorted[j-1], sorted[j]
-			}
-		}
-		return sorted[len(sorted)/2]
-	}
-	return shaken{
-		rate:   at(func(a, b shaken) bool { return a.rate < b.rate }).rate,
-		client: at(func(a, b shaken) bool { return a.client < b.client }).client,
-		server: at(func(a, b shaken) bool { return a.server < b.server }).server,
-	}
+	rates := slices.SortedFunc(slices.Values(list), func(a, b shaken) int { return cmp.Compare(a.rate, b.rate) })
+	clients := slices.SortedFunc(slices.Values(list), func(a, b shaken) int { return cmp.Compare(a.client, b.client) })
+	servers := slices.SortedFunc(slices.Values(list), func(a, b shaken) int { return cmp.Compare(a.server, b.server) })
+	mid := len(list) / 2
+	return shaken{rates[mid].rate, clients[mid].client, servers[mid].server}
 }
 
 // shake makes connections to an Envoy, one after the other, on a thread of its own whose processor time counts.
@@ -212,7 +206,7 @@ func connect(ctx context.Context, address string, config *tls.Config) error {
 		return err
 	}
 	c := tls.Client(raw, config)
-	defer c.Close()
+	defer func() { _ = c.Close() }() // what counts has been answered
 	b := []byte{'x'}
 	_, err = c.Write(b)
 	if err == nil {

@@ -14,7 +14,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -142,7 +141,7 @@ func (b *bench) startProgram(ctx context.Context, keyType string) (p *program, e
 			err = errors.Join(err, p.stop())
 		}
 	}()
-	ports, err := freePorts(3)
+	ports, err := freePorts(ctx, 3)
 	if err != nil {
 		return nil, err
 	}
@@ -313,15 +312,14 @@ func issueAll(ctx context.Context, agents []*asker, apart time.Duration) ([]time
 }
 
 // freePorts returns addresses on loopback that nobody has at the moment.
-func freePorts(n int) (all []string, err error) {
+func freePorts(ctx context.Context, n int) (all []string, err error) {
 	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+		l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
 		if err != nil {
 			return nil, err
 		}
-		defer l.Close()
+		defer func() { _ = l.Close() }() // nobody has connected
 		all = append(all, l.Addr().String())
 	}
-	slices.Sort(all)
 	return all, nil
 }

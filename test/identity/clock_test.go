@@ -47,12 +47,12 @@ func TestClocks(t *testing.T) {
 	}
 	apply(t, s, scene.Mesh+"---\n"+allowAll)
 	add(t, s, scene.WorkloadConfig{Name: "backend", Service: "backend"})
-	add(t, s, scene.WorkloadConfig{Name: "other", Service: "other"})
+	other := add(t, s, scene.WorkloadConfig{Name: "other", Service: "other"})
 	// at adds a workload on a host with this clock.
 	at := func(t *testing.T, name string, ahead time.Duration) (*scene.Workload, hostClock) {
 		t.Helper()
 		clock := build.clock(t, s.Dir(), name, ahead)
-		return add(t, s, scene.WorkloadConfig{Name: name, Service: "web", Env: clock.env()}), clock
+		return add(t, s, scene.WorkloadConfig{Name: name, Service: name, Env: clock.env()}), clock
 	}
 
 	t.Run("an hour ahead", func(t *testing.T) {
@@ -67,7 +67,11 @@ func TestClocks(t *testing.T) {
 		says(t, w, "behind", -time.Hour)
 		awaitRefused(t, w)
 		if unverified(t, w) == 0 {
-			t.Error("Envoy has not refused a certificate of the future")
+			t.Error("Envoy has not refused a backend's certificate of the future")
+		}
+		awaitAnswers(t, other, "http://behind.svc.mesh.local:8080/", http.StatusServiceUnavailable)
+		if refused(t, w) == 0 {
+			t.Error("Envoy has not refused a client's certificate of the future")
 		}
 	})
 
@@ -82,7 +86,7 @@ func TestClocks(t *testing.T) {
 
 	t.Run("before the control plane's own certificate", func(t *testing.T) {
 		clock := build.clock(t, s.Dir(), "early", -planeAge-time.Hour)
-		cfg := scene.WorkloadConfig{Name: "early", Service: "web", Env: clock.env(), NoAgent: true}
+		cfg := scene.WorkloadConfig{Name: "early", Service: "early", Env: clock.env(), NoAgent: true}
 		w := add(t, s, cfg)
 		if err := w.StartAgent(ctx(t), cfg); err != nil {
 			t.Fatal(err)

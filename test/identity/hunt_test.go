@@ -39,7 +39,7 @@ func (s secret) know(what string, raw []byte) {
 		lower := hex.EncodeToString(half)
 		add("hexadecimal", []byte(lower))
 		add("upper-case hexadecimal", []byte(strings.ToUpper(lower)))
-		numbers := fmt.Sprint(half)
+		numbers := fmt.Sprintf("%d", half)
 		add("decimal numbers", []byte(numbers[1:len(numbers)-1]))
 		for shift := range 3 {
 			// What stands before and after moves the first and the last characters.
@@ -197,7 +197,7 @@ func TestHunt(t *testing.T) {
 		{"DER", string(block.Bytes)},
 		{"DER in URL base64", base64.URLEncoding.EncodeToString(block.Bytes)},
 		{"DER in hexadecimal", fmt.Sprintf("%X", block.Bytes)},
-		{"as Go prints it", fmt.Sprint(scalar)},
+		{"as Go prints it", fmt.Sprintf("%d", scalar)},
 		{"its first half", "x" + string(scalar[:16])},
 		{"its other half in base64", base64.StdEncoding.EncodeToString([]byte("xx" + string(scalar[16:])))},
 	} {

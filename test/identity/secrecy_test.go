@@ -183,6 +183,7 @@ func whatIsShown(t *testing.T, w *scene.Workload, agent, envoy int) map[string]s
 
 // unreadable tries to get at the memory of an agent and its Envoy.
 func unreadable(t *testing.T, w *scene.Workload, agent, envoy int) {
+	t.Helper()
 	// Not even those of the same user, as the kernel gives what is under /proc/PID to root.
 	info, err := os.Stat(fmt.Sprintf("/proc/%d/environ", agent))
 	if err != nil {
