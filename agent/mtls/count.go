@@ -104,10 +104,10 @@ func (in *inbound) end(e entry, now time.Time) (news bool) {
 		}
 		in.over[e.remote] = &ended{now, p}
 	}
-	if !e.tls || e.failure == "" {
+	if !e.unmatched && (!e.tls || e.failure == "") {
 		return false
 	}
-	kind, reason := refusal(e.failure)
+	kind, reason := refusal(e)
 	p, news = in.peer(e.remote.Addr(), kind, now)
 	p.Connections++
 	in.refused++

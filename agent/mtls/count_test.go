@@ -47,6 +47,13 @@ func refused(why string) func(*dataaccesslogv3.AccessLogCommon) {
 	}
 }
 
+func unmatched(why string) func(*dataaccesslogv3.AccessLogCommon) {
+	return func(e *dataaccesslogv3.AccessLogCommon) {
+		e.DownstreamTransportFailureReason = why
+		e.ResponseFlags = &dataaccesslogv3.ResponseFlags{NoRouteFound: true}
+	}
+}
+
 // message is what Envoy sends first on a stream.
 func logged(t testing.TB, log string, http bool, list ...*dataaccesslogv3.AccessLogCommon) []byte {
 	t.Helper()
@@ -189,6 +196,11 @@ func TestCount(t *testing.T) {
 				"10.0.0.9 refused-plaintext 1/0 open 0 last 1s it sent an HTTP request in clear, fd00::9 refused 1/0 open 0 last 3s who knows",
 		},
 		{
+			"no chain is for it",
+			[]event{{ofListener, false, seen(a, end, unmatched(""))}, {ofListener, false, seen("10.0.0.8:1", end, unmatched(saidHTTP))}},
+			"plaintext 0/0 foreign 0/0 refused 2: 10.0.0.8 refused-plaintext 1/0 open 0 last 2s it sent an HTTP request in clear, 10.0.0.9 refused-plaintext 1/0 open 0 last 1s it does not speak TLS",
+		},
+		{
 			"a reason that is no failure of a handshake",
 			[]event{{ofListener, false, seen(a, end, func(e *dataaccesslogv3.AccessLogCommon) { e.DownstreamTransportFailureReason = saidHTTP })}},
 			"plaintext 0/0 foreign 0/0 refused 0: ",
@@ -239,7 +251,7 @@ func TestBounds(t *testing.T) {
 }
 
 func TestReasonIsBounded(t *testing.T) {
-	kind, reason := refusal(strings.Repeat("ä", mtlsreport.MaxReason))
+	kind, reason := refusal(entry{failure: strings.Repeat("ä", mtlsreport.MaxReason)})
 	if kind != mtlsreport.RefusedOtherwise || len(reason) > mtlsreport.MaxReason || strings.ToValidUTF8(reason, "") != reason {
 		t.Errorf("%s %q", kind, reason)
 	}

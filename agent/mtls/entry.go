@@ -15,10 +15,12 @@ type entry struct {
 	remote netip.AddrPort
 	http   bool
 	// tls is true where Envoy ended TLS, or tried to.
-	tls     bool
-	kind    uint64    // AccessLogType
-	failure string    // of the handshake
-	start   time.Time // of the connection or the request, by Envoy's clock
+	tls bool
+	// unmatched: no chain of the listener is for such a connection.
+	unmatched bool
+	kind      uint64    // AccessLogType
+	failure   string    // of the handshake
+	start     time.Time // of the connection or the request, by Envoy's clock
 }
 
 // entries calls f for each entry of a StreamAccessLogsMessage{identifier=1, http_logs=2, tcp_logs=3}, and named before with the
@@ -52,6 +54,10 @@ func readEntry(common []byte) (e entry, err error) {
 		case 5:
 			var err error
 			e.start, err = timestamp(val)
+			return err
+		case 16:
+			var err error
+			e.unmatched, err = has(val, 9) // ResponseFlags.no_route_found
 			return err
 		case 20:
 			if remote, err := address(field(1, val), 1); err == nil {
@@ -96,12 +102,16 @@ var refusals = []struct {
 	{"NO_SHARED_CIPHER", "it has no cipher that is accepted", mtlsreport.RefusedOtherwise},
 }
 
-// refusal reads why a handshake failed.
-func refusal(failure string) (mtlsreport.Kind, string) {
+// refusal reads why a connection was not let in. One that no chain is for speaks no TLS: all strict chains are for TLS alone.
+func refusal(e entry) (mtlsreport.Kind, string) {
+	failure := e.failure
 	for _, r := range refusals {
 		if strings.Contains(failure, r.text) {
 			return r.kind, r.reason
 		}
+	}
+	if e.unmatched {
+		return mtlsreport.RefusedPlaintext, "it does not speak TLS"
 	}
 	return mtlsreport.RefusedOtherwise, strings.ToValidUTF8(failure[:min(len(failure), mtlsreport.MaxReason)], "")
 }

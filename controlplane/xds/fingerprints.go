@@ -73,7 +73,7 @@ func newFingerprints(effects []effect.Kind, env effect.Env, rules map[resource.K
 		}
 		f.scoped[e.Kind] = rules[e.Kind].RouteScoped()
 		clusters := effect.ClusterKey(rules[e.Kind])
-		f.clusters += join(clusters, bit(clusters != "" && env.Shown))
+		f.clusters += join(clusters, bit(clusters != "" && env.Guarded))
 		if e.Key == nil || !effect.Effective(rules[e.Kind]) {
 			continue
 		}

@@ -43,7 +43,7 @@ func Apply(p *effect.Proxy, r *policy.Rules) error {
 	}
 	for _, b := range p.Backends {
 		if b.Cluster.TLS != nil {
-			b.Cluster.TLS.CommonTlsContext.TlsParams = conf.clientParams(p.Shown)
+			b.Cluster.TLS.CommonTlsContext.TlsParams = conf.clientParams(p.Guarded)
 		}
 	}
 	return nil
@@ -101,10 +101,10 @@ func (c *Conf) params() *tlsv3.TlsParameters {
 }
 
 // clientParams is params for the other side. Left to itself, Envoy as a client speaks nothing above TLS 1.2, so that a proxy
-// which is to speak TLS 1.3 at least could speak to nobody: in Kuma 2.9 this is so.
-func (c *Conf) clientParams(shown bool) *tlsv3.TlsParameters {
+// which is to speak TLS 1.3 at least could speak to nobody: of Kuma 2.9 this is so.
+func (c *Conf) clientParams(ours bool) *tlsv3.TlsParameters {
 	p := c.params()
-	if p != nil && !shown && p.TlsMinimumProtocolVersion == tlsv3.TlsParameters_TLSv1_3 && p.TlsMaximumProtocolVersion == tlsv3.TlsParameters_TLS_AUTO {
+	if p != nil && ours && p.TlsMinimumProtocolVersion == tlsv3.TlsParameters_TLSv1_3 && p.TlsMaximumProtocolVersion == tlsv3.TlsParameters_TLS_AUTO {
 		p.TlsMaximumProtocolVersion = tlsv3.TlsParameters_TLSv1_3
 	}
 	return p

@@ -114,19 +114,19 @@ func TestParameters(t *testing.T) {
 						t.Errorf("inbound has %v, want %v", c.TLS.CommonTlsContext.TlsParams, tt.want)
 					}
 				}
+				if got := p.Backends[0].Cluster.TLS.CommonTlsContext.TlsParams; !proto.Equal(got, tt.want) {
+					t.Errorf("cluster has %v, want %v", got, tt.want)
+				}
+				p.Guarded = true
+				if err := Apply(p, rulesFor(p.Inbounds[0].Resource, &tt.conf)); err != nil {
+					t.Fatal(err)
+				}
 				want := tt.want
 				if tt.name == "lower bound" { // which Envoy's own upper bound for clients is below
 					want = &tlsv3.TlsParameters{TlsMinimumProtocolVersion: tlsv3.TlsParameters_TLSv1_3, TlsMaximumProtocolVersion: tlsv3.TlsParameters_TLSv1_3}
 				}
 				if got := p.Backends[0].Cluster.TLS.CommonTlsContext.TlsParams; !proto.Equal(got, want) {
-					t.Errorf("cluster has %v, want %v", got, want)
-				}
-				p.Shown = true
-				if err := Apply(p, rulesFor(p.Inbounds[0].Resource, &tt.conf)); err != nil {
-					t.Fatal(err)
-				}
-				if got := p.Backends[0].Cluster.TLS.CommonTlsContext.TlsParams; !proto.Equal(got, tt.want) {
-					t.Errorf("cluster is shown with %v, want %v", got, tt.want)
+					t.Errorf("cluster of a proxy of ours has %v, want %v", got, want)
 				}
 				if p.Backends[1].Cluster.TLS != nil {
 					t.Error("a plaintext cluster speaks TLS")
