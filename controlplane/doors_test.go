@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -47,10 +48,11 @@ func (v *visitor) node() *corev3.Node {
 }
 
 func (v *visitor) context(ctx context.Context) context.Context {
+	var pairs []string
 	for _, t := range v.tokens {
-		ctx = withToken(ctx, t)
+		pairs = append(pairs, "authorization", t)
 	}
-	return ctx
+	return metadata.AppendToOutgoingContext(ctx, pairs...)
 }
 
 // door is one way into the data-plane server. knock returns nil once it has been given what is behind it: configuration,
@@ -70,7 +72,7 @@ func (r *running) doors(conn *grpc.ClientConn) []door {
 			if err != nil {
 				return err
 			}
-			if err := s.Send(&discovery.DeltaDiscoveryRequest{TypeUrl: xds.TypeListener, Node: v.node()}); err != nil && err != io.EOF {
+			if err := s.Send(&discovery.DeltaDiscoveryRequest{TypeUrl: xds.TypeListener, Node: v.node()}); err != nil && !errors.Is(err, io.EOF) {
 				return err
 			}
 			_, err = s.Recv()
@@ -81,7 +83,7 @@ func (r *running) doors(conn *grpc.ClientConn) []door {
 			if err != nil {
 				return err
 			}
-			if err := s.Send(&discovery.DiscoveryRequest{TypeUrl: xds.TypeListener, Node: v.node()}); err != nil && err != io.EOF {
+			if err := s.Send(&discovery.DiscoveryRequest{TypeUrl: xds.TypeListener, Node: v.node()}); err != nil && !errors.Is(err, io.EOF) {
 				return err
 			}
 			_, err = s.Recv()
@@ -94,7 +96,7 @@ func (r *running) doors(conn *grpc.ClientConn) []door {
 			}
 			if err := s.Send(&health.HealthCheckRequestOrEndpointHealthResponse{
 				RequestType: &health.HealthCheckRequestOrEndpointHealthResponse_HealthCheckRequest{HealthCheckRequest: &health.HealthCheckRequest{Node: v.node()}},
-			}); err != nil && err != io.EOF {
+			}); err != nil && !errors.Is(err, io.EOF) {
 				return err
 			}
 			_, err = s.Recv()

@@ -21,7 +21,7 @@ func TestRegisteredMeanwhile(t *testing.T) {
 		var r *rig
 		r = newRig(t, func(c *Config, _ *LifecycleConfig) {
 			c.Authenticate = func(_ context.Context, _ string, n *Node) error {
-				n.Permit = func(d *resource.Dataplane) error {
+				n.Permit = func(d *resource.Dataplane) error { //nolint:contextcheck // it is the test that writes
 					if asked++; asked == 1 { // about the one that it brings: nothing is stored yet
 						r.put(strings.ReplaceAll(foreignYAML, "NAME", "client-1"))
 					}

@@ -90,8 +90,12 @@ func TestModes(t *testing.T) {
 		guarded             bool
 		chains, tls, filter int
 	}{
-		{resource.MTLSStrict, false, 1, 1, 0}, {resource.MTLSPermissive, false, 3, 1, 1}, {"", false, 1, 0, 0},
-		{resource.MTLSStrict, true, 2, 2, 1}, {resource.MTLSPermissive, true, 3, 1, 1}, {"", true, 1, 0, 0},
+		{resource.MTLSStrict, false, 1, 1, 0},
+		{resource.MTLSPermissive, false, 3, 1, 1},
+		{"", false, 1, 0, 0},
+		{resource.MTLSStrict, true, 2, 2, 1},
+		{resource.MTLSPermissive, true, 3, 1, 1},
+		{"", true, 1, 0, 0},
 	} {
 		ib := NewInbound(Env{Mesh: "m", Address: "10.0.0.1", MTLSMode: resource.MTLSStrict, Guarded: tt.guarded}, in)
 		ib.SetMode(tt.mode)

@@ -68,6 +68,7 @@ func (w *witness) listen(t *testing.T, at *scene.Workload, port int) net.Listene
 }
 
 func (w *witness) http(t *testing.T, l net.Listener) {
+	t.Helper()
 	server := &http.Server{Handler: w, ReadHeaderTimeout: 10 * time.Second}
 	done := make(chan struct{})
 	go func() { defer close(done); _ = server.Serve(l) }() // ends with Close
@@ -78,6 +79,7 @@ func (w *witness) http(t *testing.T, l net.Listener) {
 }
 
 func (w *witness) echo(t *testing.T, l net.Listener) {
+	t.Helper()
 	var wg sync.WaitGroup
 	var mu sync.Mutex
 	var open []net.Conn

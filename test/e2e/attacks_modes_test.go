@@ -27,8 +27,8 @@ func modes(conf string) string {
 // awaitClear waits until a stranger is answered in plaintext, or is not.
 func (b *battle) awaitClear(want bool) {
 	b.t.Helper()
-	await(b.t, fmt.Sprintf("plaintext to be answered: %t", want), func(context.Context) error {
-		if got := b.inClear(); strings.Contains(got, evidence) != want {
+	await(b.t, fmt.Sprintf("plaintext to be answered: %t", want), func(c context.Context) error {
+		if got := b.inClear(c); strings.Contains(got, evidence) != want {
 			return errors.New(got)
 		}
 		return nil
@@ -48,7 +48,7 @@ func TestPermissiveMeansUnauthenticated(t *testing.T) {
 
 	t.Run("plaintext has no identity", func(t *testing.T) {
 		forged := []string{"X-Forwarded-Client-Cert: By=spiffe://default/backend;URI=spiffe://default/web", "X-Kuma-Tags: &kuma.io/service=web&"}
-		for _, got := range []string{b.inClear(), b.inClear(forged...)} {
+		for _, got := range []string{b.inClear(ctx(t)), b.inClear(ctx(t), forged...)} {
 			if got != evidence+" by [], tags []" {
 				t.Errorf("the workload is told %q", got)
 			}
@@ -63,10 +63,10 @@ func TestPermissiveMeansUnauthenticated(t *testing.T) {
 	t.Run("an identity is held to its permissions", func(t *testing.T) {
 		denied := secure("another service", offer(b.ca.issue([]string{"spiffe://default/other"}, nil)))
 		b.refused(t, w, denied, scene.AppPort, tcpPort)
-		if answer, _, err := b.try(w, denied, scene.AppPort); !strings.Contains(string(answer), "403 Forbidden") {
+		if answer, _, err := b.try(ctx(t), w, denied, scene.AppPort); !strings.Contains(string(answer), "403 Forbidden") {
 			t.Errorf("got %s, want 403", outcome(answer, err))
 		}
-		if answer, reached, err := b.try(w, secure("web", offer(b.ca.issue(webNames, nil))), scene.AppPort); !reached {
+		if answer, reached, err := b.try(ctx(t), w, secure("web", offer(b.ca.issue(webNames, nil))), scene.AppPort); !reached {
 			t.Errorf("web is refused: %s", outcome(answer, err))
 		}
 	})
@@ -248,19 +248,20 @@ func TestMeshTLSBounds(t *testing.T) {
 		{"TLS 1.2 at most", "{tlsVersion: {min: TLS12, max: TLS12}}", []attack{version(tls.VersionTLS12)}, []attack{version(tls.VersionTLS13)}},
 		{
 			"one cipher", "{tlsVersion: {min: TLS12, max: TLS12}, tlsCiphers: [ECDHE-ECDSA-AES256-GCM-SHA384]}",
-			[]attack{cipher(aes256)}, []attack{cipher(aes128), version(tls.VersionTLS13)},
+			[]attack{cipher(aes256)},
+			[]attack{cipher(aes128), version(tls.VersionTLS13)},
 		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			apply(t, b.Scene, modes(tt.conf))
-			await(t, "the bounds to hold", func(context.Context) error {
+			await(t, "the bounds to hold", func(c context.Context) error {
 				for _, a := range tt.out {
-					if _, reached, _ := b.try(w, a, scene.AppPort); reached {
+					if _, reached, _ := b.try(c, w, a, scene.AppPort); reached {
 						return errors.New("a client that is not within them is let in")
 					}
 				}
 				for _, a := range tt.in {
-					if answer, reached, err := b.try(w, a, scene.AppPort); !reached {
+					if answer, reached, err := b.try(c, w, a, scene.AppPort); !reached {
 						return errors.New("a client within them is refused: " + outcome(answer, err))
 					}
 				}

@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"bytes"
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
@@ -110,15 +111,15 @@ func secure(name string, cfg *tls.Config) attack {
 }
 
 // try attacks a port, and returns what is answered. err is that nobody listens there.
-func (b *battle) try(w way, a attack, port int) (answer []byte, reached bool, err error) {
+func (b *battle) try(c context.Context, w way, a attack, port int) (answer []byte, reached bool, err error) {
 	b.t.Helper()
 	before := b.seen.count()
-	c, err := w.dial(ctx(b.t), port)
+	conn, err := w.dial(c, port)
 	if err != nil {
 		return nil, false, err
 	}
-	defer c.Close()
-	answer, err = a.do(c)
+	defer conn.Close()
+	answer, err = a.do(conn)
 	reached = b.seen.count() != before || bytes.Contains(answer, []byte(evidence)) || bytes.Contains(answer, []byte(mark))
 	return answer, reached, err
 }
@@ -127,7 +128,7 @@ func (b *battle) try(w way, a attack, port int) (answer []byte, reached bool, er
 func (b *battle) refused(t *testing.T, w way, a attack, ports ...int) {
 	t.Helper()
 	for _, port := range ports {
-		if answer, reached, err := b.try(w, a, port); reached {
+		if answer, reached, err := b.try(ctx(t), w, a, port); reached {
 			t.Errorf("%s to port %d comes to the workload: %s", a.name, port, outcome(answer, err))
 		}
 	}
@@ -228,12 +229,12 @@ func TestStrictRefuses(t *testing.T) {
 			"web, TLS 1.2":                 {Certificates: []tls.Certificate{b.ca.issue(webNames, nil)}, NextProtos: []string{"kuma"}, MaxVersion: tls.VersionTLS12},
 		} {
 			for _, port := range []int{scene.AppPort, tcpPort, movedPort} {
-				if answer, reached, err := b.try(ways[0], secure(name, cfg), port); !reached {
+				if answer, reached, err := b.try(ctx(t), ways[0], secure(name, cfg), port); !reached {
 					t.Errorf("%s does not come to port %d: %s", name, port, outcome(answer, err))
 				}
 			}
 		}
-		if answer, reached, err := b.try(way{"", from(b.victim.Host, "127.0.0.1")}, plain("", getRequest), scene.AppPort); !reached {
+		if answer, reached, err := b.try(ctx(t), way{"", from(b.victim.Host, "127.0.0.1")}, plain("", getRequest), scene.AppPort); !reached {
 			t.Errorf("the witness does not see what comes to it: %s", outcome(answer, err))
 		}
 	})
@@ -250,13 +251,13 @@ func passed(t *testing.T, w *scene.Workload) string {
 }
 
 // inClear is how a stranger asks without TLS.
-func (b *battle) inClear(headers ...string) string {
+func (b *battle) inClear(c context.Context, headers ...string) string {
 	b.t.Helper()
 	args := []string{"--silent", "--show-error", "--max-time", "20"}
 	for _, h := range headers {
 		args = append(args, "--header", h)
 	}
-	out, err := b.stranger.Command(ctx(b.t), 0, "curl", append(args, fmt.Sprintf("http://%s:%d/", b.victim.Host.Addr, scene.AppPort))...).CombinedOutput()
+	out, err := b.stranger.Command(c, 0, "curl", append(args, fmt.Sprintf("http://%s:%d/", b.victim.Host.Addr, scene.AppPort))...).CombinedOutput()
 	if err != nil {
 		return err.Error() + ": " + string(out)
 	}
