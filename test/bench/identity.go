@@ -40,6 +40,7 @@ func (b *bench) identities(ctx context.Context) (rows []row, err error) {
 	for _, g := range []goBench{
 		{signing + "ECDSA authority", "", "200 µs each, 5,000/s", "./certs", "^BenchmarkSign$/^authority=ecdsa$", "ns/op", "5000x"},
 		{signing + "RSA-2048 authority", "", "", "./certs", "^BenchmarkSign$/^authority=rsa$", "ns/op", "500x"},
+		{"agent: a request in clear to a permissive inbound is counted", "", "", "./agent/mtls", "^BenchmarkAccessLog$", "ns/request", "10000x"},
 	} {
 		found, err := g.run(ctx)
 		if err != nil {
