@@ -18,6 +18,7 @@ type Config struct {
 	DataplaneRuntime Runtime           `json:"dataplaneRuntime"`
 	DNS              DNS               `json:"dns"`
 	Identity         Identity          `json:"identity"`
+	WorkloadAPI      WorkloadAPI       `json:"workloadApi"`
 	ProbeProxy       ProbeProxy        `json:"applicationProbeProxyServer"`
 	Log              *slog.Logger      `json:"-"`
 	LogLevel         string            `json:"-"` // for Envoy, when it is given none of its own
@@ -166,7 +167,7 @@ func (c *Config) settings() []setting {
 			text(&rt.TransparentProxyBackend),
 		},
 		{"", "", "KUMA_APPLICATION_PROBE_PROXY_PORT", "", number(&c.ProbeProxy.Port)},
-	}, slices.Concat(c.identitySettings(), c.dnsSettings())...)
+	}, slices.Concat(c.identitySettings(), c.workloadAPISettings(), c.dnsSettings())...)
 }
 
 // Option is one setting as documents show it.

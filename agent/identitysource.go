@@ -62,7 +62,8 @@ func (a *Agent) buildIdentity(p *parts) error {
 // trust is what Envoy trusts: the authorities of the mesh, and those of an identity that is one of the mesh but comes from
 // elsewhere (ADR 0008).
 type trust struct {
-	told func(mesh []byte) // hears of the mesh's; nil for nobody
+	told   func(mesh []byte) // hears of the mesh's; nil for nobody
+	merged func(all []byte)  // hears of what Envoy trusts; nil for nobody
 
 	mu    sync.Mutex
 	extra []*x509.Certificate
@@ -76,14 +77,14 @@ func (t *trust) merge(mesh []byte) []byte {
 	t.mu.Lock()
 	extra := t.extra
 	t.mu.Unlock()
-	if len(extra) == 0 {
-		return mesh
+	all := mesh
+	if list, err := certs.ParseCertificates(mesh); err == nil && len(extra) > 0 {
+		all = certs.EncodeCertificates(certs.Union(list, extra)...)
 	}
-	list, err := certs.ParseCertificates(mesh)
-	if err != nil {
-		return mesh // Envoy will say so
+	if t.merged != nil {
+		t.merged(all)
 	}
-	return certs.EncodeCertificates(certs.Union(list, extra)...)
+	return all
 }
 
 // extend sets the further authorities, and tells whether they are others than before.
@@ -111,7 +112,16 @@ func (a *Agent) setIdentity(p *parts) func(*identity.SVID) {
 			p.relay.TrustChanged()
 		}
 		p.relay.SetIdentity(secret)
+		if a.cfg.Identity.Source != identity.FromControlPlane {
+			p.applications.give(v)
+		}
 	}
+}
+
+// signer tells whether all certificates are of the first of these authorities, PEM. Both sources must hear of it.
+func (p *parts) signer(bundle []byte) bool {
+	current := p.identity.Signer(bundle)
+	return p.applications.current(bundle) && current
 }
 
 // reconnected tells those who wait for the control plane that it is there.
@@ -122,18 +132,22 @@ func (p *parts) reconnected() {
 	if p.mtls != nil {
 		p.mtls.Connected()
 	}
+	if p.applications != nil && p.applications.source != nil {
+		p.applications.source.Reconnected()
+	}
 }
 
 // identityStatus is the page "identity".
 type identityStatus struct {
 	identity.Status
-	Clock clock.Status `json:"clock"`
+	Clock        clock.Status        `json:"clock"`
+	Applications *applicationsStatus `json:"applications,omitempty"`
 }
 
 func (a *Agent) identityPage(p *parts) identityStatus {
 	page := identityStatus{Status: identity.Status{Source: identity.FromControlPlane, State: identity.ControlPlane}, Clock: a.clock.Status()}
 	if p.identity != nil {
-		page.Status = p.identity.Status()
+		page.Status, page.Applications = p.identity.Status(), p.applications.status(a.cfg.WorkloadAPI.Socket)
 	}
 	return page
 }

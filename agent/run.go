@@ -35,13 +35,15 @@ type parts struct {
 	upstream *grpc.ClientConn
 	identity identitySource // nil for zone proxies
 	trust    trust
-	mtls     *mtls.Monitor     // nil for zone proxies
-	resolver *dns.Server       // nil without DNS
-	names    *nametable.Tables // nil without DNS
-	own      *prometheus.Registry
-	ready    *readiness // without a listener when there is no port
-	metrics  *metrics.Hijacker
-	members  []group.Member
+	mtls     *mtls.Monitor // nil for zone proxies
+	// applications is nil when they get no identities.
+	applications *applications
+	resolver     *dns.Server       // nil without DNS
+	names        *nametable.Tables // nil without DNS
+	own          *prometheus.Registry
+	ready        *readiness // without a listener when there is no port
+	metrics      *metrics.Hijacker
+	members      []group.Member
 }
 
 // Run runs the proxy. It ends
@@ -112,6 +114,9 @@ func (p *parts) close() {
 	if p.upstream != nil {
 		_ = p.upstream.Close() // an error here would only say that it is closed
 	}
+	if p.applications != nil {
+		_ = p.applications.server.Close()
+	}
 	if p.ready != nil && p.ready.listener != nil {
 		_ = p.ready.listener.Close()
 	}
@@ -171,7 +176,7 @@ func (a *Agent) buildRelay(p *parts, boot *relay.Bootstrap, socketPath string) e
 	token := a.cfg.DataplaneRuntime.source()
 	cfg := relay.Config{
 		SocketPath: socketPath, Upstream: p.upstream, Token: token, IdentitySecret: a.identitySecret(),
-		Signer: func(bundle []byte) bool { return p.identity.Signer(bundle) }, TrustSecret: a.trustSecret(), Trust: p.trust.merge,
+		Signer: func(bundle []byte) bool { return p.signer(bundle) }, TrustSecret: a.trustSecret(), Trust: p.trust.merge,
 		IdentityWanted: func() { p.identity.Wanted() }, Connected: func() { p.reconnected() }, Observability: p.metrics.Configure, Log: a.log.With("component", "relay"),
 	}
 	// The time that a change of listeners may wait for clusters, and a second for Envoy to take it, come on top.
@@ -190,7 +195,10 @@ func (a *Agent) buildRelay(p *parts, boot *relay.Bootstrap, socketPath string) e
 	if a.identitySecret() == "" {
 		return nil
 	}
-	return a.buildIdentity(p)
+	if err := a.buildIdentity(p); err != nil {
+		return err
+	}
+	return a.buildApplications(p)
 }
 
 // missing lists what the workload still lacks besides a live Envoy.

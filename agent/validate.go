@@ -31,6 +31,7 @@ func (c *Config) Validate() error {
 		{"Dataplane", c.Dataplane.problems(c.DataplaneRuntime.Resource != "" || c.DataplaneRuntime.ResourcePath != "")},
 		{"DataplaneRuntime", c.DataplaneRuntime.problems()},
 		{"DNS", c.DNS.problems()},
+		{"WorkloadAPI", c.WorkloadAPI.problems(c.Dataplane.ProxyType)},
 		{"Identity", c.Identity.problems(c.Dataplane.ProxyType)},
 		{"ApplicationProbeProxyServer", c.ProbeProxy.problems()},
 	}

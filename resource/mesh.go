@@ -26,6 +26,9 @@ type MTLS struct {
 	Backends       []*MTLSBackend `json:"backends,omitempty"`
 	// Rotation lets a second backend in while proxies go over to it. It is ours: Kuma 2.9 has one backend.
 	Rotation *MTLSRotation `json:"rotation,omitempty"`
+	// ApplicationIdentities lets agents hand their applications certificates for SPIFFE clients, which show the service and no
+	// other tag: a permission that denies by other tags does not see them. It is ours.
+	ApplicationIdentities bool `json:"applicationIdentities,omitempty"`
 }
 
 // MTLSRotation is a change of the authority under way: proxies trust all backends and have certificates of the enabled one.

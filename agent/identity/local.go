@@ -172,6 +172,19 @@ func (v *SVID) Member(mesh string) bool {
 	return slices.ContainsFunc(v.Leaf().URIs, func(u *url.URL) bool { return strings.HasPrefix(u.String(), prefix(mesh)) })
 }
 
+// ID is the SPIFFE ID: the one in the mesh if there is one, or else the first.
+func (v *SVID) ID(mesh string) string {
+	id := ""
+	for _, u := range v.Leaf().URIs {
+		if text := u.String(); strings.HasPrefix(text, prefix(mesh)) {
+			return text
+		} else if id == "" && u.Scheme == "spiffe" {
+			id = text
+		}
+	}
+	return id
+}
+
 // prefix is what the name of every workload of a mesh begins with.
 func prefix(mesh string) string { return certs.SPIFFEID{TrustDomain: mesh}.String() + "/" }
 

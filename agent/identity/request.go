@@ -39,6 +39,10 @@ type Config struct {
 	Node string
 	// Issued gets each new identity.
 	Issued func(*SVID)
+	// Application asks for a certificate for an application beside the proxy: with the SPIFFE ID and no other name.
+	Application bool
+	// Refused, if not nil, gets the reason each time that no certificate was issued, but not when Unsupported is called.
+	Refused func(reason string)
 	// Unsupported is called when the control plane implements no such service, as a Kuma 2.9 one.
 	Unsupported func()
 	// KeyType of new keys; default ECDSA P-256. Each certificate gets a key of its own.
@@ -156,6 +160,7 @@ func (s *Source) Run(ctx context.Context) error {
 			}
 			continue
 		}
+		text := explain(err)
 		switch status.Code(err) {
 		case codes.Unimplemented:
 			s.log.Info("control plane issues no certificates by request: it makes the key and sends it")
@@ -164,8 +169,11 @@ func (s *Source) Run(ctx context.Context) error {
 			<-ctx.Done()
 			return nil
 		case codes.FailedPrecondition:
-			s.update(func(st *Status) { *st = Status{Source: FromControlPlane, State: NoMTLS, KeyType: st.KeyType} })
+			s.update(func(st *Status) {
+				*st = Status{Source: FromControlPlane, State: NoMTLS, KeyType: st.KeyType, LastError: text}
+			})
 			if !wanted {
+				s.refused(text)
 				select {
 				case <-s.kick:
 					wanted = true
@@ -174,8 +182,8 @@ func (s *Source) Run(ctx context.Context) error {
 				continue
 			}
 		}
-		text := explain(err)
 		s.update(func(st *Status) { st.LastError = text })
+		s.refused(text)
 		pause := wait/2 + rand.N(wait)
 		if c := status.Code(err); c == codes.Unauthenticated || c == codes.PermissionDenied {
 			pause = max(pause, refusedWait)
@@ -208,6 +216,12 @@ func (s *Source) Run(ctx context.Context) error {
 	return nil
 }
 
+func (s *Source) refused(reason string) {
+	if s.cfg.Refused != nil {
+		s.cfg.Refused(reason)
+	}
+}
+
 // took notes a new certificate and tells whether it is of the authority that signs.
 func (s *Source) took(v *SVID, renew time.Time) (current bool) {
 	s.mu.Lock()
@@ -232,6 +246,9 @@ func (s *Source) issue(ctx context.Context) (*SVID, error) {
 		return nil, err
 	}
 	md := metadata.Pairs("kuma-node-id", s.cfg.Node)
+	if s.cfg.Application {
+		md.Set("kuma-identity-for", "application")
+	}
 	if s.cfg.Token != nil {
 		token, err := s.cfg.Token()
 		if err != nil {

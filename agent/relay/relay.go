@@ -53,7 +53,7 @@ type Config struct {
 	// IdentitySecret is the name of the Secret that SetIdentity provides; "" when all secrets come from the control plane.
 	IdentitySecret string
 	// TrustSecret is the name of the Secret with the authorities that Envoy trusts. Signer gets the content of each new one,
-	// PEM, and again after SetIdentity, and tells whether the certificate is of the authority that comes first; as long as it
+	// PEM, and again after SetIdentity and TrustChanged, and tells whether the certificate is of the authority that comes first; as long as it
 	// is not, the control plane hears of no acknowledged secrets. It must not block. "" and nil with IdentitySecret "".
 	TrustSecret string
 	Signer      func(bundle []byte) (current bool)

@@ -74,7 +74,7 @@ func (r *Relay) trusted(mesh held) held {
 	return newHeld(&anypb.Any{TypeUrl: mesh.body.GetTypeUrl(), Value: body}, mesh.upstream)
 }
 
-// TrustChanged has Config.Trust asked again.
+// TrustChanged has Config.Trust and Config.Signer asked again.
 func (r *Relay) TrustChanged() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -86,6 +86,7 @@ func (r *Relay) TrustChanged() {
 		return
 	}
 	s.have[r.cfg.TrustSecret] = r.trusted(r.trust)
+	r.owe(s)
 	r.flush(s)
 }
 

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"net"
 	"os"
+	"path/filepath"
 	"syscall"
 	"time"
 )
@@ -30,6 +31,30 @@ func Listen(path string) (*net.UnixListener, error) {
 	}
 	if err := os.Chmod(path, 0o600); err != nil {
 		return nil, errors.Join(fmt.Errorf("restrict %s to its owner: %w", path, err), l.Close())
+	}
+	return l, nil
+}
+
+// ListenShared is Listen for a socket that every user may connect to, mode 0666. Nobody else may be able to put something in
+// its place: a folder that others can write to is refused.
+func ListenShared(path string) (*net.UnixListener, error) {
+	dir := filepath.Dir(path)
+	info, err := os.Stat(dir)
+	if err != nil {
+		return nil, fmt.Errorf("listen on %s: %w", path, err)
+	}
+	if st, ok := info.Sys().(*syscall.Stat_t); ok && st.Uid != 0 && int(st.Uid) != os.Geteuid() {
+		return nil, fmt.Errorf("refuse %s: its folder belongs to user %d, who could replace the socket: choose a folder of this user or of root", path, st.Uid)
+	}
+	if info.Mode().Perm()&0o022 != 0 {
+		return nil, fmt.Errorf("refuse %s: others can write to its folder (mode %s) and replace the socket: choose one that only its owner can write to", path, info.Mode().Perm())
+	}
+	l, err := Listen(path)
+	if err != nil {
+		return nil, err
+	}
+	if err := os.Chmod(path, 0o666); err != nil { //nolint:gosec // who connects is checked
+		return nil, errors.Join(fmt.Errorf("open %s to other users: %w", path, err), l.Close())
 	}
 	return l, nil
 }

@@ -180,3 +180,38 @@ func TestListenRefusesLongPaths(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+func TestListenShared(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "a.sock")
+	for _, mode := range []fs.FileMode{0o777, 0o1777, 0o775} {
+		if err := os.Chmod(dir, mode&0o777|map[bool]fs.FileMode{true: fs.ModeSticky}[mode&0o1000 != 0]); err != nil {
+			t.Fatal(err)
+		}
+		if l, err := socket.ListenShared(path); err == nil || !strings.Contains(err.Error(), "others can write to its folder") {
+			t.Errorf("mode %o: got %v, %v", mode, l, err)
+		}
+	}
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	l, err := socket.ListenShared(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if info, err := os.Lstat(path); err != nil || info.Mode() != fs.ModeSocket|0o666 {
+		t.Errorf("mode %v, %v; want a socket for all", info.Mode(), err)
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chown(dir, 12345, 12345); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := socket.ListenShared(path); err == nil || !strings.Contains(err.Error(), "belongs to user 12345") {
+		t.Errorf("got %v, want the owner of the folder named", err)
+	}
+	if _, err := socket.ListenShared(filepath.Join(dir, "none", "a.sock")); err == nil {
+		t.Error("a folder that does not exist is made")
+	}
+}

@@ -30,6 +30,8 @@ type authority struct {
 	backend  string
 	kind     string
 	lifetime time.Duration
+	// applications says that the mesh has identities for them.
+	applications bool
 	// trusted names all backends of the mesh, the one in force first.
 	trusted []string
 	// stamp names everything that it was made from: the mesh and the secrets, each with its version, and how often files were
@@ -203,7 +205,9 @@ func (i *Issuer) load(mesh *resource.Resource, b *resource.MTLSBackend) (*author
 			return nil, fmt.Errorf("lifetime of certificates of backend %s: %w", b.Name, err)
 		}
 	}
-	for _, t := range resource.SpecOf[*resource.Mesh](mesh).TrustedBackends() {
+	spec := resource.SpecOf[*resource.Mesh](mesh)
+	out.applications = spec.MTLS.ApplicationIdentities
+	for _, t := range spec.TrustedBackends() {
 		out.trusted = append(out.trusted, t.Name)
 	}
 	if mesh.Version != 0 {

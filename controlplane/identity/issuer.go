@@ -22,6 +22,8 @@ import (
 var (
 	// ErrDisabled: the mesh has no enabled backend.
 	ErrDisabled = errors.New("mTLS is not enabled")
+	// ErrNoApplications: the mesh does not want identities for applications.
+	ErrNoApplications = errors.New("the mesh has no identities for applications: set mtls.applicationIdentities in the Mesh")
 	// ErrUnknownProxy: the Dataplane is not registered.
 	ErrUnknownProxy = errors.New("dataplane is not registered")
 	// ErrBadRequest: the certificate request or the Dataplane's tags cannot become a certificate.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"strings"
 	"time"
 
@@ -22,6 +23,9 @@ import (
 const (
 	headerToken = "authorization"
 	headerNode  = "kuma-node-id"
+	// headerFor is headerForApplication for a certificate of an application, see SignApplicationCSR.
+	headerFor            = "kuma-identity-for"
+	headerForApplication = "application"
 	// Of the answer: this clock (RFC 3339 with nanoseconds), by which a certificate is judged, and how long (a Go duration)
 	// the call had been here by then. An agent whose clock differs can tell.
 	headerTime = "kuma-cp-time"
@@ -60,8 +64,12 @@ func (s *Service) CreateCertificate(ctx context.Context, req *istio.IstioCertifi
 	if !s.issuer.take(dp.Key) {
 		return nil, status.Errorf(codes.ResourceExhausted, "%s asks for certificates too often: wait %s", dp.Key, interval)
 	}
+	sign := s.issuer.SignCSR
+	if md, _ := metadata.FromIncomingContext(ctx); slices.Equal(md.Get(headerFor), []string{headerForApplication}) {
+		sign = s.issuer.SignApplicationCSR
+	}
 	// Asked again about what gives the names: the Dataplane may have been replaced by another's since.
-	id, err := s.issuer.SignCSR(ctx, dp.Mesh, dp.Name, []byte(req.GetCsr()), permit)
+	id, err := sign(ctx, dp.Mesh, dp.Name, []byte(req.GetCsr()), permit)
 	if err != nil {
 		return nil, s.explain(ctx, err)
 	}
@@ -153,7 +161,7 @@ func (s *Service) explain(ctx context.Context, err error) error {
 		return unauthenticated(err)
 	case errors.Is(err, ErrUnknownProxy):
 		return status.Errorf(codes.NotFound, "%v within %s: does its agent's ADS stream reach this control plane?", err, registrationWait)
-	case errors.Is(err, ErrDisabled):
+	case errors.Is(err, ErrDisabled), errors.Is(err, ErrNoApplications):
 		return status.Error(codes.FailedPrecondition, err.Error())
 	case errors.Is(err, ErrBadRequest):
 		return status.Error(codes.InvalidArgument, err.Error())

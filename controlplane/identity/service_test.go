@@ -121,6 +121,39 @@ func TestCreateCertificate(t *testing.T) {
 	}
 }
 
+func TestCertificateOfAnApplication(t *testing.T) {
+	f := start(t, mesh("default", nil), dataplane("web-1", webTags))
+	f.awaitAuthority("default", "ca-1")
+	client, issuer := f.serve()
+	tok, err := issuer.Dataplane(token.Dataplane{Mesh: "default", Name: "web-1"}, time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, csr := evilCSR(t)
+	c := call(t, "authorization", tok, "kuma-node-id", "default.web-1", "kuma-identity-for", "application")
+	if _, err := client.CreateCertificate(c, &istio.IstioCertificateRequest{Csr: csr}); status.Code(err) != codes.FailedPrecondition || !strings.Contains(err.Error(), "set mtls.applicationIdentities in the Mesh") {
+		t.Errorf("without the mesh's consent: %v", err)
+	}
+	m := mesh("default", nil)
+	resource.SpecOf[*resource.Mesh](m).MTLS.ApplicationIdentities = true
+	f.put(m)
+	resp, err := client.CreateCertificate(c, &istio.IstioCertificateRequest{Csr: csr})
+	if err != nil {
+		t.Fatal(err)
+	}
+	bundle, err := f.Bundle("default")
+	if err != nil {
+		t.Fatal(err)
+	}
+	leaf, err := certs.Verify([]byte(resp.CertChain[0]), bundle, key, f.clock.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := []string{"spiffe://default/web"}; !slices.Equal(names(leaf), want) || len(leaf.DNSNames) > 0 {
+		t.Errorf("names %v %v, want %v", names(leaf), leaf.DNSNames, want)
+	}
+}
+
 func TestCreateCertificateRefuses(t *testing.T) {
 	f := start(t, mesh("default", nil), dataplane("web-1", webTags), dataplane("db-1", map[string]string{"kuma.io/service": "db"}))
 	f.awaitAuthority("default", "ca-1")
