@@ -1,6 +1,8 @@
 package xds
 
 import (
+	"slices"
+
 	"github.com/kuma-dp/kuma-dp/policy"
 	"github.com/kuma-dp/kuma-dp/policy/effect"
 	"github.com/kuma-dp/kuma-dp/resource"
@@ -11,7 +13,9 @@ type patches struct {
 	rules   *policy.Rules
 	patcher effect.Patcher
 	// results are what became of parts; one without a Resource has been removed.
-	results  map[*Resource]part
+	results map[*Resource]part
+	// order is that of the parts: a warning names the first one that a change does not fit.
+	order    []*Resource
 	added    []part
 	warnings []string
 }
@@ -36,6 +40,7 @@ func (w *work) patch() error {
 	}
 	var fresh []part
 	for _, one := range concerned {
+		p.order = append(p.order, one.Resource)
 		if r, ok := before.results[one.Resource]; ok {
 			p.results[one.Resource] = r
 		} else {
@@ -43,7 +48,7 @@ func (w *work) patch() error {
 		}
 	}
 	switch same := len(fresh) == 0 && before.rules != nil; {
-	case same && (len(before.warnings) == 0 || len(before.results) == len(concerned)):
+	case same && (len(before.warnings) == 0 || slices.Equal(before.order, p.order)):
 		p.added, p.warnings = before.added, before.warnings
 	default:
 		if err := w.runPatch(p, fresh); err != nil {
