@@ -116,8 +116,8 @@ func (c *ControlPlane) build(ctx context.Context, st store.Store) (*parts, error
 	p.xds = xds.New(xds.Config{
 		Topology: p.topology, Zone: zone.Zone, Domain: cfg.DNSServer.Domain, Kinds: kinds, Effects: all.Effects(), Registry: c.registry, InstanceID: p.instanceID,
 		Authenticate: authenticate(proxyTokens, validator, zone.Zone), Lifecycle: p.registrars(), TrustBundle: p.ids.Bundle, Log: c.log.With("component", "xds"),
-		Identity: func(ctx context.Context, id topology.ProxyID) (cert, key []byte, renewAt time.Time, err error) {
-			got, err := p.ids.IssueForProxy(ctx, id.Mesh, id.Name)
+		Identity: func(ctx context.Context, id topology.ProxyID, dp *resource.Dataplane) (cert, key []byte, renewAt time.Time, err error) {
+			got, err := p.ids.IssueForProxy(ctx, id.Mesh, id.Name, dp)
 			if err != nil {
 				return nil, nil, time.Time{}, err
 			}

@@ -134,7 +134,7 @@ func TestIntermediateAuthority(t *testing.T) {
 	}
 	chain := append(certs.EncodeCertificates(between), rootPEM...)
 	f := start(t, providedMesh(t, &resource.DataSource{Inline: chain}, &resource.DataSource{Inline: keyPEM}), dataplane("web-1", webTags))
-	id, err := f.IssueForProxy(t.Context(), "default", "web-1")
+	id, err := f.IssueForProxy(t.Context(), "default", "web-1", resource.SpecOf[*resource.Dataplane](dataplane("web-1", webTags)))
 	if err != nil {
 		t.Fatal(err)
 	}

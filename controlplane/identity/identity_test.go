@@ -109,6 +109,16 @@ func dataplane(name string, tags map[string]string) *resource.Resource {
 
 var webTags = map[string]string{"kuma.io/service": "web", "kuma.io/protocol": "http"}
 
+// issue asks for the identity of a proxy as it is stored; one that is not has webTags.
+func (f *fixture) issue(name string) (*Identity, error) {
+	f.t.Helper()
+	r := dataplane(name, webTags)
+	if stored, err := f.store.Get(r.Key); err == nil {
+		r = stored
+	}
+	return f.IssueForProxy(f.t.Context(), "default", name, resource.SpecOf[*resource.Dataplane](r))
+}
+
 func (f *fixture) verify(id *Identity) *x509.Certificate {
 	f.t.Helper()
 	c, err := certs.Verify(id.Cert, id.Bundle, nil, f.clock.Now())
@@ -195,7 +205,7 @@ func TestIssueForProxyKeepsWhatIsGood(t *testing.T) {
 	f.awaitAuthority("default", "ca-1")
 	issue := func() *Identity {
 		t.Helper()
-		id, err := f.IssueForProxy(t.Context(), "default", "web-1")
+		id, err := f.issue("web-1")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -258,7 +268,7 @@ func TestOwnIdentityIsNoted(t *testing.T) {
 		}
 		return resource.SpecOf[*resource.DataplaneInsight](r).MTLS
 	}
-	if _, err := f.IssueForProxy(t.Context(), "default", "web-1"); err != nil {
+	if _, err := f.IssueForProxy(t.Context(), "default", "web-1", resource.SpecOf[*resource.Dataplane](dataplane("web-1", webTags))); err != nil {
 		t.Fatal(err)
 	}
 	f.Own(t.Context(), "default", "web-1")
@@ -267,6 +277,19 @@ func TestOwnIdentityIsNoted(t *testing.T) {
 		t.Errorf("insight %+v", got)
 	}
 	f.Own(t.Context(), "none", "web-1") // no such mesh: nothing to note
+}
+
+// TestIdentityOfWhatWasLookedAt: the names are of the Dataplane that the caller has checked, whatever is stored by then.
+func TestIdentityOfWhatWasLookedAt(t *testing.T) {
+	f := start(t, mesh("default", nil), dataplane("web-1", map[string]string{"kuma.io/service": "db"}))
+	f.awaitAuthority("default", "ca-1")
+	id, err := f.IssueForProxy(t.Context(), "default", "web-1", resource.SpecOf[*resource.Dataplane](dataplane("web-1", webTags)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := names(f.verify(id)); got[0] != "spiffe://default/web" || slices.Contains(got, "spiffe://default/db") {
+		t.Errorf("names %v", got)
+	}
 }
 
 func TestKeysMadeHereAreRSA(t *testing.T) {
@@ -414,7 +437,7 @@ func TestProvidedBackend(t *testing.T) {
 				t.Fatal(err)
 			}
 			f.put(m)
-			id, err := f.IssueForProxy(t.Context(), "default", "web-1")
+			id, err := f.issue("web-1")
 			if err != nil || string(id.Bundle) != string(certPEM) {
 				t.Fatalf("got %v", err)
 			}
@@ -440,7 +463,7 @@ func TestProvidedBackend(t *testing.T) {
 func TestDeletedProxiesAreForgotten(t *testing.T) {
 	f := start(t, mesh("default", nil), dataplane("web-1", webTags))
 	f.awaitAuthority("default", "ca-1")
-	first, err := f.IssueForProxy(t.Context(), "default", "web-1")
+	first, err := f.issue("web-1")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -448,13 +471,13 @@ func TestDeletedProxiesAreForgotten(t *testing.T) {
 	if _, err := f.store.Commit(t.Context(), store.Op{Action: store.Delete, Resource: &resource.Resource{Meta: resource.Meta{Key: key}}}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := f.IssueForProxy(t.Context(), "default", "web-1"); !errors.Is(err, ErrUnknownProxy) {
+	if _, err := f.issue("web-1"); !errors.Is(err, ErrUnknownProxy) {
 		t.Fatalf("got %v", err)
 	}
 	f.put(dataplane("web-1", webTags))
 	// Run sees the deletion at its own time; seen again here, it is certain to have been.
 	f.seen(t.Context(), &resource.Resource{Meta: resource.Meta{Key: key}}, nil)
-	second, err := f.IssueForProxy(t.Context(), "default", "web-1")
+	second, err := f.issue("web-1")
 	if err != nil || second == first {
 		t.Fatalf("a new proxy of the same name gets the old one's key: %v", err)
 	}

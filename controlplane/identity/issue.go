@@ -60,11 +60,16 @@ func Tags(d *resource.Dataplane) map[string][]string {
 }
 
 // IssueForProxy returns the identity of a registered proxy that brings no key (contract controlplane.md §5.2): the same
-// one until its mesh's authority, its tags or the time call for another. Key and certificate are kept in memory only. ctx
+// one until its mesh's authority, its tags or the time call for another. Its names are those of spec, which the caller knows
+// to be the proxy's: what is stored by now may be another's. Key and certificate are kept in memory only. ctx
 // bounds the note in the DataplaneInsight. Errors: ErrDisabled, ErrUnknownProxy, ErrBadRequest.
-func (i *Issuer) IssueForProxy(ctx context.Context, mesh, name string) (*Identity, error) {
+func (i *Issuer) IssueForProxy(ctx context.Context, mesh, name string, spec *resource.Dataplane) (*Identity, error) {
 	key := resource.Key{Kind: resource.KindDataplane, Mesh: mesh, Name: name}
-	ca, names, err := i.prepare(key, nil)
+	ca, _, err := i.prepare(key)
+	if err != nil {
+		return nil, err
+	}
+	names, err := namesOf(key, spec)
 	if err != nil {
 		return nil, err
 	}
@@ -132,7 +137,7 @@ func (i *Issuer) SignCSR(ctx context.Context, mesh, name string, csr []byte, per
 		return nil, fmt.Errorf("%w: %w", ErrBadRequest, err)
 	}
 	key := resource.Key{Kind: resource.KindDataplane, Mesh: mesh, Name: name}
-	ca, names, err := i.prepare(key, permit)
+	ca, names, err := i.permitted(key, permit)
 	if err != nil {
 		return nil, err
 	}
@@ -152,7 +157,7 @@ func (i *Issuer) SignApplicationCSR(_ context.Context, mesh, name string, csr []
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrBadRequest, err)
 	}
-	ca, names, err := i.prepare(resource.Key{Kind: resource.KindDataplane, Mesh: mesh, Name: name}, permit)
+	ca, names, err := i.permitted(resource.Key{Kind: resource.KindDataplane, Mesh: mesh, Name: name}, permit)
 	if err != nil {
 		return nil, err
 	}
@@ -162,8 +167,23 @@ func (i *Issuer) SignApplicationCSR(_ context.Context, mesh, name string, csr []
 	return i.sign(ca, names[:1], pub)
 }
 
-// prepare finds the authority and the names of a proxy, which permit, if any, may refuse.
-func (i *Issuer) prepare(key resource.Key, permit func(*resource.Dataplane) error) (*authority, []*url.URL, error) {
+// permitted finds the authority and the names of a proxy as it is stored, which permit, if any, may refuse.
+func (i *Issuer) permitted(key resource.Key, permit func(*resource.Dataplane) error) (*authority, []*url.URL, error) {
+	ca, spec, err := i.prepare(key)
+	if err != nil {
+		return nil, nil, err
+	}
+	if permit != nil {
+		if err := permit(spec); err != nil {
+			return nil, nil, err
+		}
+	}
+	names, err := namesOf(key, spec)
+	return ca, names, err
+}
+
+// prepare finds the authority of a proxy and what is stored of it.
+func (i *Issuer) prepare(key resource.Key) (*authority, *resource.Dataplane, error) {
 	ca, err := i.authority(key.Mesh)
 	if err != nil {
 		return nil, nil, fmt.Errorf("issue identity of %s: %w", key, err)
@@ -175,17 +195,15 @@ func (i *Issuer) prepare(key resource.Key, permit func(*resource.Dataplane) erro
 	if err != nil {
 		return nil, nil, fmt.Errorf("issue identity: %w", err)
 	}
-	spec := resource.SpecOf[*resource.Dataplane](r)
-	if permit != nil {
-		if err := permit(spec); err != nil {
-			return nil, nil, err
-		}
-	}
+	return ca, resource.SpecOf[*resource.Dataplane](r), nil
+}
+
+func namesOf(key resource.Key, spec *resource.Dataplane) ([]*url.URL, error) {
 	names, err := certs.WorkloadURIs(key.Mesh, Tags(spec))
 	if err != nil {
-		return nil, nil, fmt.Errorf("issue identity of %s: %w: %w", key, ErrBadRequest, err)
+		return nil, fmt.Errorf("issue identity of %s: %w: %w", key, ErrBadRequest, err)
 	}
-	return ca, names, nil
+	return names, nil
 }
 
 func (i *Issuer) sign(ca *authority, names []*url.URL, pub crypto.PublicKey) (*Identity, error) {

@@ -45,7 +45,7 @@ func TestRotation(t *testing.T) {
 	// issued asks for a certificate, which proxies must accept who trust what the mesh trusts now, and tells who signed it.
 	issued := func() *x509.Certificate {
 		t.Helper()
-		id, err := f.IssueForProxy(t.Context(), "default", "web")
+		id, err := f.issue("web")
 		if err != nil {
 			t.Fatal(err)
 		}

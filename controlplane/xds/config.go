@@ -43,10 +43,11 @@ type Config struct {
 	Lifecycle Registrar
 	// TrustBundle returns the authorities of a mesh with mTLS, PEM (identity.Issuer.Bundle).
 	TrustBundle func(mesh string) ([]byte, error)
-	// Identity returns the certificate and key, PEM, of a proxy that keeps no key of its own, and when to ask again. It is
+	// Identity returns the certificate and key, PEM, of a proxy that keeps no key of its own, and when to ask again. The names
+	// in it must be those of dp, for which the rest of the snapshot is made, and not of what is stored by then. It is
 	// called each time that the proxy's snapshot is made and should return the same as long as that is good
 	// (identity.Issuer.IssueForProxy).
-	Identity func(ctx context.Context, id topology.ProxyID) (cert, key []byte, renewAt time.Time, err error)
+	Identity func(ctx context.Context, id topology.ProxyID, dp *resource.Dataplane) (cert, key []byte, renewAt time.Time, err error)
 	// OwnIdentity is told when a proxy whose identity comes from elsewhere has one that goes with the trust bundle, and again
 	// for each other bundle (identity.Issuer.Own). May be nil.
 	OwnIdentity func(ctx context.Context, id topology.ProxyID)
@@ -115,7 +116,7 @@ func New(cfg Config) *Server {
 		cfg.TrustBundle = func(string) ([]byte, error) { return nil, errors.New("no certificate authority is configured") }
 	}
 	if cfg.Identity == nil {
-		cfg.Identity = func(context.Context, topology.ProxyID) ([]byte, []byte, time.Time, error) {
+		cfg.Identity = func(context.Context, topology.ProxyID, *resource.Dataplane) ([]byte, []byte, time.Time, error) {
 			return nil, nil, time.Time{}, errors.New("no certificate authority is configured")
 		}
 	}

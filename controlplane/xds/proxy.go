@@ -195,7 +195,7 @@ func (s *Server) compute(ctx context.Context, id topology.ProxyID, scope topolog
 		}
 		if !meta.Has(FeatureIdentityCSR) {
 			kp := &KeyPair{}
-			if kp.Cert, kp.Key, renew, err = s.cfg.Identity(ctx, id); err != nil {
+			if kp.Cert, kp.Key, renew, err = s.cfg.Identity(ctx, id, dp.Spec); err != nil {
 				return nil, time.Time{}, fmt.Errorf("get the identity of proxy %s.%s: %w", id.Mesh, id.Name, err)
 			}
 			in.Identity = kp

@@ -88,7 +88,7 @@ func newRig(t testing.TB, change ...func(*Config, *LifecycleConfig)) *rig {
 	cfg := Config{
 		Topology: tracker, Zone: "zone-1", Kinds: all.Kinds(), Effects: all.Effects(), Registry: r.reg, InstanceID: "cp-1", Log: log,
 		TrustBundle: func(string) ([]byte, error) { return []byte("CA"), nil },
-		Identity: func(context.Context, topology.ProxyID) ([]byte, []byte, time.Time, error) {
+		Identity: func(context.Context, topology.ProxyID, *resource.Dataplane) ([]byte, []byte, time.Time, error) {
 			return []byte("CERT"), []byte("KEY"), time.Now().Add(time.Hour), nil
 		},
 	}

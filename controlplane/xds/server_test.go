@@ -280,7 +280,7 @@ func TestSubscriptions(t *testing.T) {
 	})
 	t.Run("own key", func(t *testing.T) {
 		r := newRig(t, func(c *Config, _ *LifecycleConfig) {
-			c.Identity = func(context.Context, topology.ProxyID) ([]byte, []byte, time.Time, error) {
+			c.Identity = func(context.Context, topology.ProxyID, *resource.Dataplane) ([]byte, []byte, time.Time, error) {
 				t.Error("an identity was made for a proxy that has its own")
 				return nil, nil, time.Time{}, errors.New("no")
 			}
@@ -424,7 +424,7 @@ func TestIdentityIsRenewedAndRetried(t *testing.T) {
 	n := 0
 	r := newRig(t, func(c *Config, _ *LifecycleConfig) {
 		c.Workers = 1
-		c.Identity = func(context.Context, topology.ProxyID) ([]byte, []byte, time.Time, error) {
+		c.Identity = func(context.Context, topology.ProxyID, *resource.Dataplane) ([]byte, []byte, time.Time, error) {
 			n++
 			calls <- n
 			if n == 1 {
