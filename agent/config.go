@@ -113,6 +113,9 @@ func DefaultConfig() Config {
 	}
 }
 
+// tokenVariable is the variable with a token, which no child gets.
+const tokenVariable = "KUMA_DATAPLANE_RUNTIME_TOKEN"
+
 // setting is one option: a flag, an environment variable, or both.
 type setting struct {
 	flag, short, env, help string
@@ -141,7 +144,7 @@ func (c *Config) settings() []setting {
 		}},
 		{"concurrency", "", "KUMA_DATAPLANE_RUNTIME_CONCURRENCY", "Envoy's worker threads; 0 takes all processors", number(&rt.Concurrency)},
 		{"dataplane-token-file", "", "KUMA_DATAPLANE_RUNTIME_TOKEN_PATH", "file with the dataplane token", text(&rt.TokenPath)},
-		{"dataplane-token", "", "KUMA_DATAPLANE_RUNTIME_TOKEN", "dataplane token; visible in the process list, prefer the file", text(&rt.Token)},
+		{"dataplane-token", "", tokenVariable, "dataplane token; visible in the process list, prefer the file", text(&rt.Token)},
 		{"dataplane", "", "KUMA_DATAPLANE_RUNTIME_RESOURCE", "Dataplane resource as text", text(&rt.Resource)},
 		{"dataplane-file", "d", "KUMA_DATAPLANE_RUNTIME_RESOURCE_PATH", "file with the Dataplane resource, - for standard input", text(&rt.ResourcePath)},
 		{"dataplane-var", "v", "", "variables of the resource's template: k=v,k2=v2", func(f *pflag.FlagSet, name, short, help string) {

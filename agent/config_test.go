@@ -1,8 +1,10 @@
 package agent_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -188,5 +190,25 @@ func TestNewRefuses(t *testing.T) {
 				t.Error("the error holds the token")
 			}
 		})
+	}
+}
+
+// TestTokenAsAValueWarns: who gives a token as a value is told that others may see it, in a log that does not hold it.
+func TestTokenAsAValueWarns(t *testing.T) {
+	var log bytes.Buffer
+	value := token(`{"Name":"x","Mesh":"m"}`)
+	for _, args := range [][]string{{"--dataplane-token", value}, {}} {
+		cfg, err := parse(t, append([]string{"--name=x", "--mesh=m"}, args...), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		log.Reset()
+		cfg.Log = slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+		if _, err := agent.New(cfg, strings.NewReader("")); err != nil {
+			t.Fatal(err)
+		}
+		if got, want := strings.Contains(log.String(), "which other users of the host may see"), len(args) > 0; got != want || strings.Contains(log.String(), value) {
+			t.Errorf("with %q the log is\n%s", args, log.String())
+		}
 	}
 }

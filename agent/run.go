@@ -92,7 +92,7 @@ func (a *Agent) Run(ctx context.Context) (err error) {
 		DrainTime: time.Duration(a.cfg.Dataplane.DrainTime), Concurrency: int(rt.Concurrency),
 		LogLevel: cmp.Or(rt.EnvoyLogLevel, a.cfg.LogLevel), ComponentLogLevel: rt.EnvoyComponentLogLevel,
 		Admin: cmp.Or(boot.AdminAddress, boot.AdminPath), Log: a.log.With("component", "envoy"),
-		Unprivileged: rt.Redirects(),
+		Hidden: []string{tokenVariable}, Unprivileged: rt.Redirects(),
 	}); err != nil {
 		return fmt.Errorf("%w: %w", ErrEnvoy, err)
 	}

@@ -42,6 +42,8 @@ type Config struct {
 	Admin string
 	// StopTimeout is how long Envoy may take to end after SIGTERM before it is killed. Default 5 s.
 	StopTimeout time.Duration
+	// Hidden are variables of the environment that Envoy does not get.
+	Hidden []string
 	// Unprivileged keeps from Envoy the capabilities by which this process changes redirection.
 	Unprivileged bool
 	// Stdout and Stderr take what Envoy prints, unchanged. Default: those of this process.

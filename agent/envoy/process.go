@@ -9,6 +9,8 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"slices"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -134,6 +136,10 @@ func (p *Process) run(ctx context.Context) error {
 // that forked: the parent-death signal comes when that thread ends, not when the process does.
 func (p *Process) start() (*exec.Cmd, <-chan error, error) {
 	cmd := exec.Command(p.cfg.Binary, p.cfg.args()...) //nolint:noctx // it ends as Run says, not by a kill
+	cmd.Env = slices.DeleteFunc(cmd.Environ(), func(v string) bool {
+		name, _, _ := strings.Cut(v, "=")
+		return slices.Contains(p.cfg.Hidden, name)
+	})
 	cmd.Stdout = unbuffered(p.cfg.Stdout)
 	cmd.Stderr = p.tail
 	cmd.SysProcAttr = sysProcAttr()
