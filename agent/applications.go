@@ -78,7 +78,7 @@ func (a *Agent) buildApplications(p *parts) error {
 	if len(w.UIDs) > 0 {
 		ap.uids = nil
 		for _, uid := range w.UIDs {
-			ap.uids = append(ap.uids, uint32(uid)) //nolint:gosec // problems has looked
+			ap.uids = append(ap.uids, uint32(uid))
 		}
 	}
 	path, _ := socketPath(w.Socket)

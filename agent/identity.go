@@ -83,10 +83,7 @@ func (i *Identity) problems(proxyType string) (out []string) {
 func socketPath(text string) (path string, ok bool) {
 	path = text
 	if rest, found := strings.CutPrefix(text, "unix:"); found {
-		path = rest
-		if strings.HasPrefix(path, "//") {
-			path = path[2:]
-		}
+		path = strings.TrimPrefix(rest, "//")
 	}
 	return path, filepath.IsAbs(path)
 }

@@ -129,12 +129,12 @@ func (c *Clock) tell() {
 		c.log.Info("the clock agrees with the control plane's again", "skew", round(skew))
 		return
 	}
-	word := "ahead of"
+	word := "ahead"
 	if skew < 0 {
 		word = "behind"
 	}
-	c.log.Warn("this host's clock is "+word+" the control plane's: certificates are judged by the wrong time, set it (chronyd, systemd-timesyncd)",
-		"skew", round(skew), "local_time", c.last.local.UTC().Format(time.RFC3339), "control_plane_time", c.last.remote.UTC().Format(time.RFC3339))
+	c.log.Warn("this host's clock is not the control plane's: envoy judges certificates by the wrong time, set it (chronyd, systemd-timesyncd)",
+		"skew", round(skew.Abs()), "local_clock_is", word, "local_time", c.last.local.UTC().Format(time.RFC3339), "control_plane_time", c.last.remote.UTC().Format(time.RFC3339))
 }
 
 // Status returns a snapshot.

@@ -27,8 +27,8 @@ func TestSkew(t *testing.T) {
 		wantSkew   string
 		wantWarned string // "" for none
 	}{
-		{"an hour ahead", time.Hour, 2 * time.Second, "1h0m0s", "ahead of"},
-		{"an hour behind", -time.Hour, 2 * time.Second, "-1h0m0s", "behind"},
+		{"an hour ahead", time.Hour, 2 * time.Second, "1h0m0s", "local_clock_is=ahead"},
+		{"an hour behind", -time.Hour, 2 * time.Second, "-1h0m0s", "local_clock_is=behind"},
 		{"the same", 0, 0, "0s", ""},
 		{"within tolerance", 5 * time.Second, 0, "5s", ""},
 		{"no more than the measurement may be wrong", 8 * time.Second, 10 * time.Second, "8s", ""},

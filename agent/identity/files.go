@@ -71,7 +71,7 @@ func (f *Files) Run(ctx context.Context) error {
 		case <-poll:
 		case err := <-lost:
 			if ctx.Err() != nil {
-				return nil //nolint:nilerr // the end of ctx is no error
+				return nil
 			}
 			f.local.cfg.Log.Warn("identity files are not watched: they are read again every half minute", "reason", err.Error())
 			ticker := time.NewTicker(unwatched)
@@ -93,7 +93,7 @@ func (f *Files) read() (again <-chan time.Time) {
 			again = time.After(min(early+time.Second, time.Minute))
 		}
 	}
-	f.trouble("identity files are not used", err)
+	f.trouble(err)
 	return again
 }
 

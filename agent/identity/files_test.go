@@ -1,7 +1,6 @@
 package identity_test
 
 import (
-	"crypto"
 	"errors"
 	"io/fs"
 	"log/slog"
@@ -138,7 +137,7 @@ func (s *source) want(t *testing.T, p pair) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !certs.SamePublicKey(v.Key.Public(), key.Public().(crypto.PublicKey)) {
+	if !certs.SamePublicKey(v.Key.Public(), key.Public()) {
 		t.Error("the key is another one")
 	}
 	if st := s.Status(); st.State != identity.Issued || st.LastError != "" || st.Source != identity.FromFiles || st.KeyType != "ecdsa-p256" {

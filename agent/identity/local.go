@@ -148,8 +148,8 @@ func (l *local) update(f func(*Status)) {
 	f(&l.status)
 }
 
-// trouble notes what went wrong, and tells it once.
-func (l *local) trouble(message string, err error) {
+// trouble notes why the source gives no identity at present, and tells it once.
+func (l *local) trouble(err error) {
 	text := explain(err)
 	l.mu.Lock()
 	l.status.LastError = text
@@ -157,7 +157,7 @@ func (l *local) trouble(message string, err error) {
 	l.told = text
 	l.mu.Unlock()
 	if news {
-		l.cfg.Log.Warn(message, "reason", text, "valid_until", valid)
+		l.cfg.Log.Warn("workload certificate not taken", "reason", text, "valid_until", valid)
 	}
 }
 

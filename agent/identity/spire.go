@@ -53,7 +53,7 @@ func (s *SPIRE) Run(ctx context.Context) error {
 		err := workloadapi.Watch(ctx, s.socket, func(r *workloadapi.X509Response) {
 			wait = firstWait
 			if err := s.take(r); err != nil {
-				s.trouble("identity of the workload API is not used", err)
+				s.trouble(err)
 			}
 		})
 		if ctx.Err() != nil {
@@ -62,7 +62,7 @@ func (s *SPIRE) Run(ctx context.Context) error {
 		if status.Code(err) == codes.PermissionDenied {
 			err = fmt.Errorf("%s: has SPIRE a registration entry for this process and user?", explain(err))
 		}
-		s.trouble("workload API gives no identity", fmt.Errorf("ask the workload API on %s: %s", s.socket, explain(err)))
+		s.trouble(fmt.Errorf("ask the workload API on %s: %s", s.socket, explain(err)))
 		timer := time.NewTimer(wait/2 + rand.N(wait))
 		select {
 		case <-timer.C:

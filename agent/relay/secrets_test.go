@@ -93,7 +93,7 @@ func TestSecretsOfTheControlPlane(t *testing.T) {
 		roots.AddCert(ca.Certificate())
 		ask := func(certificates ...tls.Certificate) (*x509.Certificate, error) {
 			c, err := tls.Dial("tcp", port, &tls.Config{
-				MinVersion: tls.VersionTLS12, InsecureSkipVerify: true, Certificates: certificates, //nolint:gosec // VerifyConnection does
+				MinVersion: tls.VersionTLS12, InsecureSkipVerify: true, Certificates: certificates,
 				VerifyConnection: func(state tls.ConnectionState) error {
 					_, err := state.PeerCertificates[0].Verify(x509.VerifyOptions{Roots: roots, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}})
 					return err

@@ -91,10 +91,7 @@ func (r *Relay) TrustChanged() {
 }
 
 // withField is a message with other content in the field that path leads to; the fields beside it stay.
-func withField(message, content []byte, path ...protowire.Number) ([]byte, error) {
-	if len(path) == 0 {
-		return content, nil
-	}
+func withField(message, content []byte, field protowire.Number, path ...protowire.Number) ([]byte, error) {
 	var out, inner []byte
 	for len(message) > 0 {
 		number, kind, n := protowire.ConsumeTag(message)
@@ -105,16 +102,18 @@ func withField(message, content []byte, path ...protowire.Number) ([]byte, error
 		if m < 0 {
 			return nil, errTruncated
 		}
-		if number == path[0] && kind == protowire.BytesType {
+		if number == field && kind == protowire.BytesType {
 			inner, _ = protowire.ConsumeBytes(message[n:])
 		} else {
 			out = append(out, message[:n+m]...)
 		}
 		message = message[n+m:]
 	}
-	inner, err := withField(inner, content, path[1:]...)
-	if err != nil {
-		return nil, err
+	if len(path) > 0 {
+		var err error
+		if content, err = withField(inner, content, path[0], path[1:]...); err != nil {
+			return nil, err
+		}
 	}
-	return protowire.AppendBytes(protowire.AppendTag(out, path[0], protowire.BytesType), inner), nil
+	return protowire.AppendBytes(protowire.AppendTag(out, field, protowire.BytesType), content), nil
 }

@@ -21,7 +21,7 @@ func Watch(ctx context.Context, path string, took func(*X509Response)) error {
 		return fmt.Errorf("prepare connection to %s: %w", path, err)
 	}
 	defer func() { _ = conn.Close() }() // it has been used up
-	ctx, cancel := context.WithCancel(metadata.AppendToOutgoingContext(ctx, Header, Value))
+	ctx, cancel := context.WithCancel(metadata.AppendToOutgoingContext(ctx, header, headerValue))
 	defer cancel()
 	stream, err := conn.NewStream(ctx, &grpc.StreamDesc{ServerStreams: true}, "/"+service+"/FetchX509SVID", grpc.ForceCodecV2(codec{}))
 	if err != nil {

@@ -138,7 +138,7 @@ func (s *Server) Run(ctx context.Context) error {
 		grpc.Creds(s.peers), grpc.ForceServerCodecV2(codec{}),
 		grpc.MaxRecvMsgSize(maxRequest), grpc.MaxHeaderListSize(maxHeaders), grpc.MaxConcurrentStreams(maxStreams), grpc.ConnectionTimeout(patience),
 		grpc.KeepaliveParams(keepalive.ServerParameters{MaxConnectionIdle: idle}),
-		grpc.UnknownServiceHandler(func(_ any, stream grpc.ServerStream) error {
+		grpc.UnknownServiceHandler(func(_ any, stream grpc.ServerStream) error { //nolint:contextcheck // a stream has its own
 			if err := s.admit(stream.Context()); err != nil {
 				return err
 			}
@@ -146,10 +146,10 @@ func (s *Server) Run(ctx context.Context) error {
 			return status.Errorf(codes.Unimplemented, "%s is not served: kuma-dp has X.509 identities only (FetchX509SVID, FetchX509Bundles)", name)
 		}))
 	server.RegisterService(&grpc.ServiceDesc{ServiceName: service, HandlerType: (*any)(nil), Streams: []grpc.StreamDesc{
-		{StreamName: "FetchX509SVID", ServerStreams: true, Handler: func(_ any, stream grpc.ServerStream) error {
+		{StreamName: "FetchX509SVID", ServerStreams: true, Handler: func(_ any, stream grpc.ServerStream) error { //nolint:contextcheck // a stream has its own
 			return s.follow(stream, func(a *answer) raw { return a.svids })
 		}},
-		{StreamName: "FetchX509Bundles", ServerStreams: true, Handler: func(_ any, stream grpc.ServerStream) error {
+		{StreamName: "FetchX509Bundles", ServerStreams: true, Handler: func(_ any, stream grpc.ServerStream) error { //nolint:contextcheck // a stream has its own
 			return s.follow(stream, func(a *answer) raw { return a.bundles })
 		}},
 	}}, s)
@@ -208,8 +208,8 @@ func (s *Server) follow(stream grpc.ServerStream, pick func(*answer) raw) error 
 // admit checks the header and who calls.
 func (s *Server) admit(ctx context.Context) error {
 	md, _ := metadata.FromIncomingContext(ctx)
-	if got := md.Get(Header); len(got) != 1 || got[0] != Value {
-		return status.Errorf(codes.InvalidArgument, "every call needs the header %s: %s once, got %d", Header, Value, len(got))
+	if got := md.Get(header); len(got) != 1 || got[0] != headerValue {
+		return status.Errorf(codes.InvalidArgument, "every call needs the header %s: %s once, got %d", header, headerValue, len(got))
 	}
 	who, ok := callerOf(ctx)
 	if ok && slices.Contains(s.cfg.UIDs, who.uid) {

@@ -329,7 +329,7 @@ func TestUsers(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Fatal("to be another user this test needs root")
 	}
-	dir, err := os.MkdirTemp("", "kuma-workloadapi-test") // others must get there
+	dir, err := os.MkdirTemp("", "kuma-workloadapi-test") //nolint:usetesting // others must get there
 	if err != nil {
 		t.Fatal(err)
 	}

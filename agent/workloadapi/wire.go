@@ -19,9 +19,9 @@ import (
 
 const (
 	service = "SpiffeWorkloadAPI"
-	// Header must be on every call, with Value: a browser or a proxy that was led to the socket does not send it.
-	Header = "workload.spiffe.io"
-	Value  = "true"
+	// header must be on every call, with headerValue: a browser or a proxy that was led to the socket does not send it.
+	header      = "workload.spiffe.io"
+	headerValue = "true"
 )
 
 // SVID is one identity on the wire. Key is secret.

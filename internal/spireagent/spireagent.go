@@ -31,7 +31,7 @@ type Agent struct {
 
 // Start serves on a unix socket that every user may connect to.
 func Start(path string) (*Agent, error) {
-	l, err := net.Listen("unix", path)
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
 	if err != nil {
 		return nil, fmt.Errorf("start workload API: %w", err)
 	}

@@ -124,7 +124,7 @@ func awaitSerial(t *testing.T, w *scene.Workload, before string) string {
 	t.Helper()
 	var serial string
 	await(t, w.Name+" to have another certificate", func(context.Context) error {
-		if serial = trustOf(t, w).serial; serial == before {
+		if serial = trustOf(t, w).serial; serial == before { //nolint:contextcheck // it has the test's
 			return fmt.Errorf("it has %s", serial)
 		}
 		return nil

@@ -61,7 +61,7 @@ func TestWorkloadAPI(t *testing.T) {
 		t.Error("the application has Envoy's certificate")
 	}
 	await(t, "backend to answer the application", func(context.Context) error {
-		seen, err := reach(t, source, web, backend)
+		seen, err := reach(t, source, web, backend) //nolint:contextcheck // it has the test's
 		if err == nil && !strings.Contains(seen.ClientCert, "URI=spiffe://default/web") {
 			err = fmt.Errorf("it saw %+v", seen)
 		}
@@ -117,7 +117,7 @@ func startAgentOf(t *testing.T, w *scene.Workload, cfg scene.WorkloadConfig) *sc
 func reach(t *testing.T, source *workloadapi.X509Source, from, to *scene.Workload) (seen scene.Seen, err error) {
 	t.Helper()
 	config := &tls.Config{
-		MinVersion: tls.VersionTLS12, NextProtos: []string{"kuma"}, InsecureSkipVerify: true, //nolint:gosec // VerifyConnection does
+		MinVersion: tls.VersionTLS12, NextProtos: []string{"kuma"}, InsecureSkipVerify: true,
 		GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
 			svid, err := source.GetX509SVID()
 			if err != nil {
