@@ -20,12 +20,13 @@ import (
 
 // signer is a control plane whose clock is time.Now: it takes no connection, so that time can be simulated.
 type signer struct {
-	t      *testing.T
-	ca     *certs.Authority
-	life   time.Duration
-	silent bool        // about its time
-	away   atomic.Bool // cannot be reached
-	calls  atomic.Int32
+	t       *testing.T
+	ca      *certs.Authority
+	life    time.Duration
+	silent  bool        // about its time
+	away    atomic.Bool // cannot be reached
+	crowded atomic.Bool // is asked too often
+	calls   atomic.Int32
 }
 
 func newSigner(t *testing.T, life time.Duration) *signer {
@@ -49,6 +50,9 @@ func (s *signer) Invoke(_ context.Context, _ string, q, a any, opts ...grpc.Call
 	s.calls.Add(1)
 	if s.away.Load() {
 		return status.Error(codes.Unavailable, "connection refused")
+	}
+	if s.crowded.Load() {
+		return status.Error(codes.ResourceExhausted, "wait 6s")
 	}
 	public, err := certs.ParseCSR(q.(*certificateRequest).csr)
 	if err != nil {

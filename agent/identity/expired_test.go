@@ -70,3 +70,29 @@ func TestExpiryIsTold(t *testing.T) {
 		}
 	})
 }
+
+// TestCrowded: who has asked too often asks again when there is room, and not ever less.
+func TestCrowded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		plane := newSigner(t, time.Hour)
+		plane.crowded.Store(true)
+		s, err := New(Config{Conn: plane, Node: "default.demo", Issued: func(*SVID) {}, Unsupported: func() {}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() { ended <- s.Run(ctx) }()
+		time.Sleep(10 * time.Minute) // simulated
+		plane.crowded.Store(false)
+		time.Sleep(crowdedWait)
+		synctest.Wait()
+		if st := s.Status(); st.State != Issued {
+			t.Errorf("%s after there was room: %+v", crowdedWait, st)
+		}
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+}

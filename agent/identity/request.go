@@ -27,6 +27,7 @@ const (
 	firstWait   = 300 * time.Millisecond
 	longestWait = time.Minute
 	refusedWait = 5 * time.Second // after a refused credential
+	crowdedWait = 3 * time.Second // at most, when we have asked too often: there is one every six seconds
 )
 
 // Config says what a Source needs.
@@ -185,8 +186,11 @@ func (s *Source) Run(ctx context.Context) error {
 		s.update(func(st *Status) { st.LastError = text })
 		s.refused(text)
 		pause := wait/2 + rand.N(wait)
-		if c := status.Code(err); c == codes.Unauthenticated || c == codes.PermissionDenied {
+		switch status.Code(err) {
+		case codes.Unauthenticated, codes.PermissionDenied:
 			pause = max(pause, refusedWait)
+		case codes.ResourceExhausted:
+			pause = min(pause, crowdedWait)
 		}
 		if text != told {
 			s.log.Warn("workload certificate not issued", "reason", text, "retry_in", pause.Round(time.Millisecond), "valid_until", s.Status().NotAfter)
