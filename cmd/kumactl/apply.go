@@ -59,6 +59,9 @@ func newApplyCommand(a *app) *cobra.Command {
 				return dump(a.stdout, docs)
 			}
 			return a.withClient(cmd.Context(), func(c *client.Client, kinds client.Kinds) error {
+				if err := ready.check(cmd.Context(), c, meshesOf(docs)...); err != nil {
+					return fmt.Errorf("%w; nothing was applied", err)
+				}
 				if dry.mode == dryRunServer {
 					return a.preview(cmd.Context(), c, kinds, docs, dry, ready)
 				}
@@ -72,6 +75,18 @@ func newApplyCommand(a *app) *cobra.Command {
 	dry.flags(cmd)
 	ready.flag(cmd)
 	return cmd
+}
+
+// meshesOf are those that documents are about.
+func meshesOf(docs []document) (out []string) {
+	for _, d := range docs {
+		if d.Type == "Mesh" {
+			out = append(out, d.Name)
+		} else {
+			out = append(out, d.Mesh)
+		}
+	}
+	return out
 }
 
 // documents reads all files, so that a bad one changes nothing.

@@ -27,6 +27,9 @@ func newDeleteCommand(a *app) *cobra.Command {
 				if err != nil {
 					return err
 				}
+				if err := ready.check(cmd.Context(), c, a.mesh); err != nil {
+					return fmt.Errorf("%w; nothing was deleted", err)
+				}
 				answer, err := c.Do(cmd.Context(), http.MethodDelete, kind.URL(a.mesh, given[1]), ready.query(), nil)
 				if err != nil {
 					return fmt.Errorf("delete %s %q: %w", kind.Name, given[1], err)

@@ -2,16 +2,20 @@ package main
 
 import (
 	"cmp"
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/kuma-dp/kuma-dp/cmd/kumactl/client"
 	"github.com/kuma-dp/kuma-dp/internal/mtlsreport"
 )
 
@@ -70,6 +74,9 @@ func newInspectMTLSCommand(a *app) *cobra.Command {
 			query := url.Values{"quiet": {quiet.String()}}
 			if service != "" {
 				query.Set("service", service)
+			}
+			if err := tellsMTLS(cmd.Context(), c, a.mesh); err != nil {
+				return fmt.Errorf("inspect mtls: %w", err)
 			}
 			body, err := c.Do(cmd.Context(), http.MethodGet, []string{"meshes", a.mesh, "_mtls"}, query, nil)
 			if err != nil {
@@ -159,6 +166,32 @@ type requireReady struct{ quiet string }
 func (r *requireReady) flag(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&r.quiet, "require-ready", "", "refuse to make an inbound strict that somebody came to without an identity in this time, or of which it is not known")
 	cmd.Flags().Lookup("require-ready").NoOptDefVal = mtlsreport.DefaultQuiet.String()
+}
+
+// check asks that the control plane knows what the flag means: one that does not would do without it. A mesh that is not there
+// yet has nobody to shut out.
+func (r *requireReady) check(ctx context.Context, c *client.Client, meshes ...string) error {
+	if r.quiet == "" {
+		return nil
+	}
+	for _, mesh := range slices.Compact(slices.Sorted(slices.Values(meshes))) {
+		if err := tellsMTLS(ctx, c, mesh); err != nil && !client.IsNotFound(err) {
+			return fmt.Errorf("--require-ready: %w", err)
+		}
+	}
+	return nil
+}
+
+// tellsMTLS asks whether the control plane tells who comes without mTLS. The error of a mesh that is not there is client.IsNotFound.
+func tellsMTLS(ctx context.Context, c *client.Client, mesh string) error {
+	if _, err := c.Do(ctx, http.MethodGet, []string{"meshes", mesh}, nil, nil); err != nil {
+		return err
+	}
+	_, err := c.Do(ctx, http.MethodGet, []string{"meshes", mesh, "_mtls"}, nil, nil)
+	if client.IsNotFound(err) {
+		return errors.New("this control plane does not tell who comes without mTLS: it is Kuma's, or an older one")
+	}
+	return err
 }
 
 // query is empty without the flag.
