@@ -215,3 +215,39 @@ func TestWhoBreaks(t *testing.T) {
 		})
 	}
 }
+
+// BenchmarkRollout asks for the report of a thousand proxies, and whom a change of all of them would shut out.
+func BenchmarkRollout(b *testing.B) {
+	const n = 1000
+	var input strings.Builder
+	input.WriteString("type: Mesh\nname: m\nmtls: {enabledBackend: ca, backends: [{name: ca, type: builtin, mode: PERMISSIVE}]}\n")
+	for i := range n {
+		fmt.Fprintf(&input, "---\ntype: Dataplane\nmesh: m\nname: dp-%d\nnetworking: {address: 10.1.%d.%d, inbound: [{port: 80, tags: {kuma.io/service: s-%d}}]}\n", i, i/250, i%250+1, i%100)
+	}
+	g := start(b, []byte(input.String()))
+	now := time.Now()
+	g.proxies.online = map[string]bool{}
+	for i := range n {
+		name := fmt.Sprintf("dp-%d", i)
+		g.proxies.online[name] = true
+		g.reports[name] = &mtlsreports.Received{At: now, Report: &mtlsreport.Report{At: now, Since: now.Add(-2 * time.Hour), Inbounds: []mtlsreport.Inbound{{
+			Address: netip.MustParseAddrPort(fmt.Sprintf("10.1.%d.%d:80", i/250, i%250+1)), Mode: mtlsreport.Permissive, Since: now.Add(-2 * time.Hour),
+			Peers: []mtlsreport.Peer{{Address: netip.MustParseAddr("10.1.0.1"), Kind: mtlsreport.Plaintext, LastSeen: now}},
+		}}}}
+	}
+	b.Run("report", func(b *testing.B) {
+		for b.Loop() {
+			if status, _, text := g.get("/meshes/m/_mtls"); status != http.StatusOK {
+				b.Fatal(text)
+			}
+		}
+	})
+	b.Run("change", func(b *testing.B) {
+		body := strings.Replace(strictPolicy, "permissive", "strict", 1)
+		for b.Loop() {
+			if status, lines := g.change("PUT", "/meshes/m/meshtlses/strict?requireReady", body); status != http.StatusConflict || len(lines) < 20 {
+				b.Fatal(status, lines)
+			}
+		}
+	})
+}

@@ -2,6 +2,7 @@ package inspect
 
 import (
 	"fmt"
+	"net/netip"
 	"strings"
 	"time"
 
@@ -29,11 +30,15 @@ func (i *Inspector) StrictChange(old, next *resource.Resource, quiet time.Durati
 	}
 	out := &api.StrictChange{}
 	now := time.Now()
+	var peers map[netip.Addr]mtlsPeer // looked for once, if at all
 	for n := range after {
 		if after[n].Mode != resource.MTLSStrict || before[n].Mode == resource.MTLSStrict {
 			continue
 		}
-		one := i.mtlsInbound(before[n], quiet, now, i.peers(after[n].Dataplane.Mesh))
+		if peers == nil {
+			peers = i.peers(after[n].Dataplane.Mesh)
+		}
+		one := i.mtlsInbound(before[n], quiet, now, peers)
 		line := inboundLine(after[n], &one)
 		switch one.State {
 		case mtlsreport.StateWouldBreak:
