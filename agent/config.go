@@ -114,7 +114,7 @@ func DefaultConfig() Config {
 }
 
 // tokenVariable is the variable with a token, which no child gets.
-const tokenVariable = "KUMA_DATAPLANE_RUNTIME_TOKEN"
+const tokenVariable = "KUMA_DATAPLANE_RUNTIME_TOKEN" //nolint:gosec // a name, not a token
 
 // setting is one option: a flag, an environment variable, or both.
 type setting struct {

@@ -166,6 +166,7 @@ func TestReportWithoutEnvoy(t *testing.T) {
 
 // run lets a monitor run in a bubble until the test's end.
 func run(t *testing.T, m *Monitor) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
 	go func() {
@@ -193,13 +194,13 @@ func TestWhenItIsTold(t *testing.T) {
 		time.Sleep(soon)
 		synctest.Wait()
 		visit(t, m, "10.0.0.9:1") // only a number
-		time.Sleep(later - 1)
+		time.Sleep(later - time.Nanosecond)
 		synctest.Wait()
 		got, at := p.calls()
 		if len(got) != 2 || len(got[1].Inbounds[0].Peers) != 1 || at[1].Sub(at[0]) != soon {
 			t.Fatalf("%d reports at %v", len(got), at)
 		}
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		synctest.Wait()
 		got, at = p.calls()
 		if len(got) != 3 || got[2].Inbounds[0].Plaintext.Requests != 2 || at[2].Sub(at[1]) != later {

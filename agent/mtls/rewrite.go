@@ -16,10 +16,10 @@ const (
 )
 
 // inboundPrefix begins the names of the listeners in front of a workload (contract effects-security.md §1.3), and
-// passthroughPrefix those of other inbound listeners.
+// catchAll those of other inbound listeners.
 const (
-	inboundPrefix     = "inbound:"
-	passthroughPrefix = "inbound:passthrough:"
+	inboundPrefix = "inbound:"
+	catchAll      = "inbound:passthrough:"
 )
 
 // listener is what counting needs to know of an inbound listener.
@@ -238,5 +238,5 @@ func address(listener []byte, number protowire.Number) (netip.AddrPort, error) {
 
 // inFront tells whether a listener is in front of the workload.
 func inFront(name string) bool {
-	return strings.HasPrefix(name, inboundPrefix) && !strings.HasPrefix(name, passthroughPrefix)
+	return strings.HasPrefix(name, inboundPrefix) && !strings.HasPrefix(name, catchAll)
 }

@@ -32,6 +32,7 @@ func pack(t testing.TB, m proto.Message) *anypb.Any {
 }
 
 func userLog(t testing.TB, filter *accesslogv3.AccessLogFilter) *accesslogv3.AccessLog {
+	t.Helper()
 	return &accesslogv3.AccessLog{
 		Name: "envoy.access_loggers.file", Filter: filter,
 		ConfigType: &accesslogv3.AccessLog_TypedConfig{TypedConfig: pack(t, &filelogv3.FileAccessLog{Path: "/dev/stdout"})},
@@ -39,17 +40,20 @@ func userLog(t testing.TB, filter *accesslogv3.AccessLogFilter) *accesslogv3.Acc
 }
 
 func httpFilter(t testing.TB, hcm *hcmv3.HttpConnectionManager) *listenerv3.Filter {
+	t.Helper()
 	hcm.StatPrefix = "localhost_8080"
 	return &listenerv3.Filter{Name: "envoy.filters.network.http_connection_manager", ConfigType: &listenerv3.Filter_TypedConfig{TypedConfig: pack(t, hcm)}}
 }
 
 func tcpFilter(t testing.TB, proxy *tcpv3.TcpProxy) *listenerv3.Filter {
+	t.Helper()
 	proxy.StatPrefix = "localhost_8080"
 	return &listenerv3.Filter{Name: "envoy.filters.network.tcp_proxy", ConfigType: &listenerv3.Filter_TypedConfig{TypedConfig: pack(t, proxy)}}
 }
 
 // chains are those of a mode (contract effects-security.md §1.3), each with what filter makes.
 func chains(t testing.TB, mode mtlsreport.Mode, filter func() *listenerv3.Filter) []*listenerv3.FilterChain {
+	t.Helper()
 	clear := &listenerv3.FilterChain{Filters: []*listenerv3.Filter{filter()}}
 	ended := &listenerv3.FilterChain{Filters: []*listenerv3.Filter{filter()}, TransportSocket: &corev3.TransportSocket{
 		Name: "envoy.transport_sockets.tls", ConfigType: &corev3.TransportSocket_TypedConfig{TypedConfig: pack(t, &tlsv3.DownstreamTlsContext{})},

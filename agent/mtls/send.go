@@ -42,7 +42,7 @@ func (m *Monitor) Run(ctx context.Context) error {
 		pause := soon
 		switch {
 		case ctx.Err() != nil:
-			return nil
+			return nil //nolint:nilerr // the end of ctx is no error
 		case status.Code(err) == codes.Unimplemented: // Kuma's
 			select {
 			case <-m.anew:

@@ -82,14 +82,6 @@ func remove(t *testing.T, s *scene.Scene, kind, name string) {
 	}
 }
 
-// await asks again until check is content.
-func await(t *testing.T, what string, check func(context.Context) error) {
-	t.Helper()
-	if err := scene.Await(ctx(t), what, check); err != nil {
-		t.Fatal(err)
-	}
-}
-
 // instances asks url n times and counts who answers; all must answer 200.
 func instances(c context.Context, w *scene.Workload, url string, n int, args ...string) (map[string]int, error) {
 	out := map[string]int{}

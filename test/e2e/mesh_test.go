@@ -68,6 +68,9 @@ spec:
 
 const backendURL = "http://backend.svc.mesh.local:8080/"
 
+// Steps of a test under short names.
+var ctx, apply, add, await = scenetest.Context, scenetest.Apply, scenetest.Add, scenetest.Await
+
 // newScene brings up a control plane; the scene goes when the test ends.
 func newScene(t *testing.T, prefix string) *scene.Scene {
 	t.Helper()
@@ -76,33 +79,6 @@ func newScene(t *testing.T, prefix string) *scene.Scene {
 		t.Fatal(err)
 	}
 	return s
-}
-
-func ctx(t *testing.T) context.Context {
-	t.Helper()
-	c, cancel := context.WithTimeout(t.Context(), patience)
-	t.Cleanup(cancel)
-	return c
-}
-
-func apply(t *testing.T, s *scene.Scene, yaml string) {
-	t.Helper()
-	if err := s.Apply(ctx(t), yaml); err != nil {
-		t.Fatal(err)
-	}
-}
-
-func add(t *testing.T, s *scene.Scene, cfg scene.WorkloadConfig) *scene.Workload {
-	t.Helper()
-	w, err := s.AddWorkload(ctx(t), cfg)
-	if err != nil {
-		if w != nil && w.Agent != nil {
-			t.Logf("agent of %s said:\n%s", cfg.Name, w.Agent.Log())
-		}
-		t.Logf("control plane said:\n%s", s.ControlPlane.Process.Log())
-		t.Fatal(err)
-	}
-	return w
 }
 
 // get asks url from w's host with curl.

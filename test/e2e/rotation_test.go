@@ -166,7 +166,7 @@ func awaitHandshakes(t *testing.T, w *scene.Workload) {
 	t.Helper()
 	want := handshakes(t, w) + 20
 	await(t, "handshakes", func(context.Context) error {
-		if got := handshakes(t, w); got < want {
+		if got := handshakes(t, w); got < want { //nolint:contextcheck // it bounds each look by itself
 			return fmt.Errorf("got %d, want %d", got, want)
 		}
 		return nil
@@ -182,7 +182,7 @@ type trust struct {
 func awaitTrust(t *testing.T, w *scene.Workload, roots int) (got trust) {
 	t.Helper()
 	await(t, fmt.Sprintf("%d root at %s", roots, w.Name), func(context.Context) error {
-		if got = trustOf(t, w); len(got.roots) != roots {
+		if got = trustOf(t, w); len(got.roots) != roots { //nolint:contextcheck // it bounds each look by itself
 			return fmt.Errorf("got %d", len(got.roots))
 		}
 		return nil

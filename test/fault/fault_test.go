@@ -60,6 +60,9 @@ spec:
 
 const backendURL = "http://backend.svc.mesh.local:8080/"
 
+// Steps of a test under short names.
+var ctx, apply, add, await = scenetest.Context, scenetest.Apply, scenetest.Add, scenetest.Await
+
 // newScene brings up a control plane with a mesh in which web may call backend.
 func newScene(t *testing.T, prefix string, env ...string) *scene.Scene {
 	t.Helper()
@@ -76,33 +79,6 @@ func startControlPlane(t *testing.T, s *scene.Scene, env ...string) {
 	apply(t, s, mesh+"---\n"+permission("backend", "Allow"))
 }
 
-func ctx(t *testing.T) context.Context {
-	t.Helper()
-	// Not t.Context(): what cleans up needs one too.
-	c, cancel := context.WithTimeout(context.Background(), patience)
-	t.Cleanup(cancel)
-	return c
-}
-
-func apply(t *testing.T, s *scene.Scene, yaml string) {
-	t.Helper()
-	if err := s.Apply(ctx(t), yaml); err != nil {
-		t.Fatal(err)
-	}
-}
-
-func add(t *testing.T, s *scene.Scene, cfg scene.WorkloadConfig) *scene.Workload {
-	t.Helper()
-	w, err := s.AddWorkload(ctx(t), cfg)
-	if err != nil {
-		if w != nil && w.Agent != nil {
-			t.Logf("agent of %s said:\n%s", cfg.Name, w.Agent.Log())
-		}
-		t.Fatal(err)
-	}
-	return w
-}
-
 // startAgent starts the workload's agent and waits until it is ready.
 func startAgent(t *testing.T, w *scene.Workload, cfg scene.WorkloadConfig) {
 	t.Helper()
@@ -116,14 +92,6 @@ func ready(t *testing.T, w *scene.Workload) {
 	t.Helper()
 	if err := w.Ready(ctx(t)); err != nil {
 		t.Fatalf("%v; the agent said:\n%s", err, w.Agent.Log())
-	}
-}
-
-// await fails the test when check does not succeed in time.
-func await(t *testing.T, what string, check func(context.Context) error) {
-	t.Helper()
-	if err := scene.Await(ctx(t), what, check); err != nil {
-		t.Fatal(err)
 	}
 }
 

@@ -30,6 +30,9 @@ func shortLived(life string) string {
 	return scene.Mesh + "    dpCert: {rotation: {expiration: " + life + "}}\n"
 }
 
+// Steps of a test under short names.
+var ctx, apply, add, await = scenetest.Context, scenetest.Apply, scenetest.Add, scenetest.Await
+
 // newScene brings up a control plane with these resources; the scene goes when the test ends.
 func newScene(t *testing.T, prefix, resources string) *scene.Scene {
 	t.Helper()
@@ -39,40 +42,6 @@ func newScene(t *testing.T, prefix, resources string) *scene.Scene {
 	}
 	apply(t, s, resources)
 	return s
-}
-
-func ctx(t *testing.T) context.Context {
-	t.Helper()
-	c, cancel := context.WithTimeout(t.Context(), scenetest.Patience)
-	t.Cleanup(cancel)
-	return c
-}
-
-func apply(t *testing.T, s *scene.Scene, yaml string) {
-	t.Helper()
-	if err := s.Apply(ctx(t), yaml); err != nil {
-		t.Fatal(err)
-	}
-}
-
-func add(t *testing.T, s *scene.Scene, cfg scene.WorkloadConfig) *scene.Workload {
-	t.Helper()
-	w, err := s.AddWorkload(ctx(t), cfg)
-	if err != nil {
-		if w != nil && w.Agent != nil {
-			t.Logf("agent of %s said:\n%s", cfg.Name, w.Agent.Log())
-		}
-		t.Fatal(err)
-	}
-	return w
-}
-
-// await fails the test when check does not succeed in time.
-func await(t *testing.T, what string, check func(context.Context) error) {
-	t.Helper()
-	if err := scene.Await(ctx(t), what, check); err != nil {
-		t.Fatal(err)
-	}
 }
 
 // awaitAnswer waits until the backend answers w.
