@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/kuma-dp/kuma-dp/controlplane/api"
@@ -57,7 +58,8 @@ type (
 	}
 	mtlsPeer struct {
 		mtlsreport.Peer
-		// Dataplane has the peer's address, and Service and Namespace are its own; empty for one that is not of the mesh.
+		// Dataplane has the peer's address, and Service and Namespace are its own; empty for one that is not of the mesh. With
+		// several proxies on one host they are "a or b".
 		Dataplane string `json:"dataplane,omitempty"`
 		Service   string `json:"service,omitempty"`
 		Namespace string `json:"namespace,omitempty"`
@@ -181,6 +183,19 @@ func modeOf(backend string) mtlsreport.Mode {
 	}
 }
 
+// or is a peer that may be either.
+func (p mtlsPeer) or(other mtlsPeer) mtlsPeer {
+	join := func(a, b string) string {
+		list := strings.Split(a, " or ")
+		if b == "" || slices.Contains(list, b) || len(list) > 3 {
+			return a
+		}
+		return strings.TrimPrefix(a+" or "+b, " or ")
+	}
+	p.Dataplane, p.Service, p.Namespace = join(p.Dataplane, other.Dataplane), join(p.Service, other.Service), join(p.Namespace, other.Namespace)
+	return p
+}
+
 // peers are the Dataplanes of a mesh by where their connections come from.
 func (i *Inspector) peers(mesh string) map[netip.Addr]mtlsPeer {
 	out := map[netip.Addr]mtlsPeer{}
@@ -199,7 +214,13 @@ func (i *Inspector) peers(mesh string) map[netip.Addr]mtlsPeer {
 			p.Service = cmp.Or(p.Service, n.Gateway.Tags[resource.TagService])
 		}
 		for _, text := range addresses {
-			if a, err := netip.ParseAddr(text); err == nil && !a.IsLoopback() {
+			a, err := netip.ParseAddr(text)
+			if err != nil || a.IsLoopback() {
+				continue
+			}
+			if other, known := out[a]; known && other.Dataplane != p.Dataplane { // several proxies of one host
+				out[a] = other.or(p)
+			} else {
 				out[a] = p
 			}
 		}

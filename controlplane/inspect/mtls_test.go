@@ -24,6 +24,9 @@ mtls: {enabledBackend: ca, backends: [{name: ca, type: builtin}]}
 type: Mesh
 name: off
 ---
+type: Mesh
+name: twins
+---
 type: MeshTLS
 mesh: m
 name: permissive
@@ -49,6 +52,9 @@ func rolloutRig(t *testing.T) *rig {
 			open = "no"
 		}
 		input += fmt.Sprintf("---\ntype: Dataplane\nmesh: m\nname: %s-1\nlabels: {k8s.kuma.io/namespace: ns}\nnetworking: {address: 10.0.0.%d, inbound: [{port: 80, tags: {kuma.io/service: %s, open: %q, kuma.io/protocol: http}}, {port: 49151, tags: {kuma.io/service: %s}}]}\n", name, i+1, name, open, name)
+	}
+	for i := range 5 { // on one host
+		input += fmt.Sprintf("---\ntype: Dataplane\nmesh: twins\nname: twin-%d\nnetworking: {address: 10.0.1.9, inbound: [{port: %d, address: 10.0.1.9, tags: {kuma.io/service: t}}]}\n", i, 80+i)
 	}
 	g := start(t, []byte(input))
 	g.proxies.online = map[string]bool{"strict-1": true, "quiet-1": true, "busy-1": true, "new-1": true, "silent-1": true}
@@ -117,6 +123,10 @@ func TestRollout(t *testing.T) {
 	}
 	if who(0) != "10.0.0.4 new-1 new ns" || who(1) != "192.0.2.1   " || who(2) != "127.0.0.1   " {
 		t.Errorf("peers are %q, %q, %q", who(0), who(1), who(2))
+	}
+	one := (&Inspector{cfg: Config{Store: g.store}}).peers("twins")[netip.MustParseAddr("10.0.1.9")]
+	if one.Dataplane != "twin-0 or twin-1 or twin-2 or twin-3" || one.Service != "t" {
+		t.Errorf("on one host: %+v", one)
 	}
 	for _, tt := range []struct{ query, want string }{
 		{"?service=quiet", "quiet:80 ready"},
