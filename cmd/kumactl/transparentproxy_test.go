@@ -127,7 +127,14 @@ func TestKeepSSH(t *testing.T) {
 
 func proxyHost(t *testing.T, prefix string) *netlab.Host {
 	t.Helper()
-	return redirectlab.NewHosts(t, prefix, "mesh")[0]
+	h := redirectlab.NewHosts(t, prefix, "mesh")[0]
+	// An installation's record is the machine's, not the namespace's, and would outlive it.
+	t.Cleanup(func() {
+		if code, _, errs := kumactlOn(t, h, "uninstall transparent-proxy"); code != exitOK {
+			t.Errorf("cleaning up: exit %d: %s", code, errs)
+		}
+	})
+	return h
 }
 
 // kumactlOn runs a command line in the host's namespace.
