@@ -12,6 +12,7 @@ import (
 	"io"
 	"log/slog"
 	"maps"
+	"net/netip"
 	"slices"
 	"sync"
 	"time"
@@ -147,8 +148,8 @@ func (m *Monitor) AccessLog() func(message []byte) error {
 	}
 }
 
-// report tells what has been counted, without what only Envoy's statistics know, with at most so many peers of an inbound.
-func (m *Monitor) report(peers int) *mtlsreport.Report {
+// report tells what has been counted here and, in counts, by Envoy, with at most so many peers of an inbound.
+func (m *Monitor) report(counts map[netip.AddrPort]mtlsreport.Count, peers int) *mtlsreport.Report {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	now := m.now()
@@ -159,6 +160,7 @@ func (m *Monitor) report(peers int) *mtlsreport.Report {
 			one.Peers = one.Peers[:peers]
 			one.Forgotten += uint64(n)
 		}
+		one.MTLS = counts[one.Address]
 		r.Inbounds = append(r.Inbounds, one)
 	}
 	slices.SortFunc(r.Inbounds, func(a, b mtlsreport.Inbound) int {
@@ -167,16 +169,8 @@ func (m *Monitor) report(peers int) *mtlsreport.Report {
 	return r
 }
 
-// Report tells all that is known now.
+// Report tells all that is known now. The error says why what only Envoy's statistics know is missing in it.
 func (m *Monitor) Report(ctx context.Context) (*mtlsreport.Report, error) {
-	return m.full(ctx, mtlsreport.MaxPeers)
-}
-
-func (m *Monitor) full(ctx context.Context, peers int) (*mtlsreport.Report, error) {
 	counts, err := m.counts(ctx)
-	r := m.report(peers)
-	for i := range r.Inbounds {
-		r.Inbounds[i].MTLS = counts[r.Inbounds[i].Address]
-	}
-	return r, err
+	return m.report(counts, mtlsreport.MaxPeers), err
 }

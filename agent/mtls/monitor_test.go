@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"net/netip"
 	"net/url"
 	"strings"
 	"sync"
@@ -279,6 +280,22 @@ func TestReportFits(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got, _ := p.calls(); len(got) != 1 || len(got[0].Inbounds) != 100 || got[0].Inbounds[0].Forgotten == 0 {
+		t.Errorf("%d reports", len(got))
+	}
+}
+
+// TestReportOfManyInbounds: a control plane refuses a report of more inbounds than MaxInbounds, however small it is.
+func TestReportOfManyInbounds(t *testing.T) {
+	p := &peer{t: t}
+	m := monitor(t, p, "listener.x: 1\n")
+	for i := range mtlsreport.MaxInbounds + 1 {
+		address := netip.AddrPortFrom(netip.MustParseAddr("10.0.0.1"), uint16(1+i))
+		m.inbounds["inbound:"+address.String()] = newInbound(listener{address: address, mode: mtlsreport.Permissive}, m.now())
+	}
+	if err := m.send(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got, _ := p.calls(); len(got) != 1 || len(got[0].Inbounds) != mtlsreport.MaxInbounds {
 		t.Errorf("%d reports", len(got))
 	}
 }

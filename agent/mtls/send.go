@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"net/netip"
 	"time"
 
 	"google.golang.org/grpc"
@@ -116,20 +117,26 @@ func (m *Monitor) send(ctx context.Context) error {
 		}
 	}
 	// Without Envoy's numbers the report still names who came without mTLS.
-	report, statsErr := m.full(ctx, mtlsreport.MaxPeers)
-	body, err := report.Encode()
-	for peers := mtlsreport.MaxPeers / 2; err == nil && len(body) > mtlsreport.MaxBytes && peers > 0; peers /= 2 {
-		if report, statsErr = m.full(ctx, peers); len(report.Inbounds) > mtlsreport.MaxInbounds {
-			report.Inbounds = report.Inbounds[:mtlsreport.MaxInbounds]
-		}
-		body, err = report.Encode()
+	counts, err := m.counts(ctx)
+	if err != nil {
+		m.log.Debug("report without envoy's numbers", "reason", err.Error())
 	}
+	body, err := m.fitting(counts)
 	if err != nil {
 		return err
 	}
-	if statsErr != nil {
-		m.log.Debug("report without envoy's numbers", "reason", statsErr.Error())
-	}
 	return m.cfg.Conn.Invoke(metadata.NewOutgoingContext(ctx, md), "/"+mtlsreport.Service+"/"+mtlsreport.Method,
 		wrapperspb.Bytes(body), &wrapperspb.BytesValue{}, grpc.WaitForReady(true))
+}
+
+// fitting is a report within its bounds: of too many peers the ones that matter least are left out.
+func (m *Monitor) fitting(counts map[netip.AddrPort]mtlsreport.Count) (body []byte, err error) {
+	for peers := mtlsreport.MaxPeers; peers > 0; peers /= 2 {
+		report := m.report(counts, peers)
+		report.Inbounds = report.Inbounds[:min(len(report.Inbounds), mtlsreport.MaxInbounds)]
+		if body, err = report.Encode(); err != nil || len(body) <= mtlsreport.MaxBytes {
+			break
+		}
+	}
+	return body, err
 }
