@@ -100,11 +100,13 @@ func (a *Agent) buildApplications(p *parts) error {
 			p.relay.TrustChanged() // which may have waited for this certificate
 		},
 		Refused: func(reason string) {
-			ap.refuse(reason, ap.source.Status().NotAfter.Before(a.clock.Now()))
+			if ap.source.Status().NotAfter.Before(a.clock.Now()) { // what there was stays until it expires
+				ap.withdraw(reason)
+			}
 			p.relay.TrustChanged() // nor for one that does not come
 		},
 		Unsupported: func() {
-			ap.refuse("the control plane makes the keys itself, as Kuma 2.9 does, and issues none for applications", true)
+			ap.withdraw("the control plane makes the keys itself, as Kuma 2.9 does, and issues none for applications")
 		},
 	}); err != nil {
 		return err
@@ -120,14 +122,12 @@ func (ap *applications) wanted() {
 	}
 }
 
-// refuse tells those who ask why there is none; expired takes what there was away.
-func (ap *applications) refuse(reason string, expired bool) {
-	if expired {
-		ap.mu.Lock()
-		ap.svid = nil
-		ap.mu.Unlock()
-		ap.server.Withdraw(reason)
-	}
+// withdraw takes what there was away and tells those who ask why there is none.
+func (ap *applications) withdraw(reason string) {
+	ap.mu.Lock()
+	ap.svid = nil
+	ap.mu.Unlock()
+	ap.server.Withdraw(reason)
 }
 
 // current tells whether applications need no other certificate by these authorities, PEM, of which the first signs.

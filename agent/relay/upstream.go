@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"math/rand/v2"
@@ -227,7 +228,10 @@ func (r *Relay) put(s *subscription, name string, resource held) error {
 		delete(r.leaving.until, name)
 	}
 	if s.typeURL == listenerType && r.cfg.Listener != nil {
-		resource = newHeld(&anypb.Any{TypeUrl: listenerType, Value: r.cfg.Listener(name, resource.body.GetValue())}, resource.upstream)
+		body := resource.body.GetValue()
+		if other := r.cfg.Listener(name, body); !bytes.Equal(other, body) {
+			resource = newHeld(&anypb.Any{TypeUrl: listenerType, Value: other}, resource.upstream)
+		}
 	}
 	delete(s.missing, name)
 	if s.typeURL == secretType && name == r.cfg.TrustSecret {

@@ -186,16 +186,14 @@ func (s *Server) follow(stream grpc.ServerStream, pick func(*answer) raw) error 
 				}
 				sent = next
 			}
-		case !asked:
-			asked = true
-			if s.cfg.Wanted != nil {
+		default:
+			if !asked && s.cfg.Wanted != nil {
 				s.cfg.Wanted()
 			}
+			asked = true
 			if why != "" {
 				return status.Error(codes.PermissionDenied, "no identity issued: "+why)
 			}
-		case why != "":
-			return status.Error(codes.PermissionDenied, "no identity issued: "+why)
 		}
 		select {
 		case <-change:

@@ -75,10 +75,7 @@ func newInspectMTLSCommand(a *app) *cobra.Command {
 			if service != "" {
 				query.Set("service", service)
 			}
-			if err := tellsMTLS(cmd.Context(), c, a.mesh); err != nil {
-				return fmt.Errorf("inspect mtls: %w", err)
-			}
-			body, err := c.Do(cmd.Context(), http.MethodGet, []string{"meshes", a.mesh, "_mtls"}, query, nil)
+			body, err := askMTLS(cmd.Context(), c, a.mesh, query)
 			if err != nil {
 				return fmt.Errorf("inspect mtls: %w", err)
 			}
@@ -175,23 +172,24 @@ func (r *requireReady) check(ctx context.Context, c *client.Client, meshes ...st
 		return nil
 	}
 	for _, mesh := range slices.Compact(slices.Sorted(slices.Values(meshes))) {
-		if err := tellsMTLS(ctx, c, mesh); err != nil && !client.IsNotFound(err) {
+		if _, err := askMTLS(ctx, c, mesh, nil); err != nil && !client.IsNotFound(err) {
 			return fmt.Errorf("--require-ready: %w", err)
 		}
 	}
 	return nil
 }
 
-// tellsMTLS asks whether the control plane tells who comes without mTLS. The error of a mesh that is not there is client.IsNotFound.
-func tellsMTLS(ctx context.Context, c *client.Client, mesh string) error {
+// askMTLS asks who comes without mTLS. The error of a mesh that is not there is client.IsNotFound, that of a control plane
+// which does not tell is not.
+func askMTLS(ctx context.Context, c *client.Client, mesh string, query url.Values) ([]byte, error) {
+	body, err := c.Do(ctx, http.MethodGet, []string{"meshes", mesh, "_mtls"}, query, nil)
+	if !client.IsNotFound(err) {
+		return body, err
+	}
 	if _, err := c.Do(ctx, http.MethodGet, []string{"meshes", mesh}, nil, nil); err != nil {
-		return err
+		return nil, err
 	}
-	_, err := c.Do(ctx, http.MethodGet, []string{"meshes", mesh, "_mtls"}, nil, nil)
-	if client.IsNotFound(err) {
-		return errors.New("this control plane does not tell who comes without mTLS: it is Kuma's, or an older one")
-	}
-	return err
+	return nil, errors.New("this control plane does not tell who comes without mTLS: it is Kuma's, or an older one")
 }
 
 // query is empty without the flag.
