@@ -1,13 +1,13 @@
 package identity
 
 import (
-	"errors"
 	"fmt"
 
 	"google.golang.org/grpc/encoding"
 	"google.golang.org/grpc/encoding/proto"
 	"google.golang.org/grpc/mem"
-	"google.golang.org/protobuf/encoding/protowire"
+
+	"github.com/kuma-dp/kuma-dp/agent/protofield"
 )
 
 // method is the published certificate API (istio.io/api, security/v1alpha1/ca.proto). Its two messages have one field
@@ -44,26 +44,11 @@ func (wireCodec) Unmarshal(data mem.BufferSlice, v any) error {
 }
 
 func (a *certificateResponse) decode(b []byte) error {
-	for len(b) > 0 {
-		number, kind, n := protowire.ConsumeTag(b)
-		if n < 0 {
-			return errMalformed
-		}
-		b = b[n:]
-		if number == 1 && kind == protowire.BytesType {
-			text, n := protowire.ConsumeBytes(b)
-			if n < 0 {
-				return errMalformed
-			}
-			a.chain, b = append(a.chain, string(text)), b[n:]
-			continue
-		}
-		if n = protowire.ConsumeFieldValue(number, kind, b); n < 0 {
-			return errMalformed
-		}
-		b = b[n:]
+	if err := protofield.At(b, func(text []byte) error {
+		a.chain = append(a.chain, string(text))
+		return nil
+	}, 1); err != nil {
+		return fmt.Errorf("decode certificate response: %w", err)
 	}
 	return nil
 }
-
-var errMalformed = errors.New("decode certificate response: malformed protobuf")

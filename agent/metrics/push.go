@@ -14,6 +14,8 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/types/known/emptypb"
+
+	"github.com/kuma-dp/kuma-dp/agent/protofield"
 )
 
 const (
@@ -124,44 +126,16 @@ func export(ctx context.Context, conn *grpc.ClientConn, request *metricsv1.Metri
 
 // rejected reads ExportMetricsServiceResponse.partial_success(1): rejected_data_points(1), error_message(2).
 func rejected(answer []byte) (points int64, why string) {
-	eachField(answer, func(field protowire.Number, partial []byte, _ uint64) {
-		if field != 1 {
-			return
-		}
-		eachField(partial, func(field protowire.Number, text []byte, n uint64) {
+	_ = protofield.At(answer, func(partial []byte) error { // what cannot be read tells nothing
+		return protofield.Each(partial, func(field protowire.Number, text []byte, n uint64) error {
 			switch field {
 			case 1:
 				points = int64(n)
 			case 2:
 				why = string(text)
 			}
+			return nil
 		})
-	})
+	}, 1)
 	return points, why
-}
-
-// eachField calls f with every text and number of a message, as far as it can be read.
-func eachField(message []byte, f func(field protowire.Number, text []byte, n uint64)) {
-	for len(message) > 0 {
-		field, kind, n := protowire.ConsumeTag(message)
-		if n < 0 {
-			return
-		}
-		message = message[n:]
-		var text []byte
-		var number uint64
-		switch kind {
-		case protowire.BytesType:
-			text, n = protowire.ConsumeBytes(message)
-		case protowire.VarintType:
-			number, n = protowire.ConsumeVarint(message)
-		default:
-			n = protowire.ConsumeFieldValue(field, kind, message)
-		}
-		if n < 0 {
-			return
-		}
-		message = message[n:]
-		f(field, text, number)
-	}
 }

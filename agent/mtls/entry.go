@@ -7,6 +7,7 @@ import (
 
 	"google.golang.org/protobuf/encoding/protowire"
 
+	"github.com/kuma-dp/kuma-dp/agent/protofield"
 	"github.com/kuma-dp/kuma-dp/internal/mtlsreport"
 )
 
@@ -26,14 +27,14 @@ type entry struct {
 // entries calls f for each entry of a StreamAccessLogsMessage{identifier=1, http_logs=2, tcp_logs=3}, and named before with the
 // name of the log, which only the first message of a stream has. Entries of peers without an IP address are left out.
 func entries(msg []byte, named func(log string), f func(entry)) error {
-	return each(msg, func(n protowire.Number, val []byte, _ uint64, _ []byte) error {
+	return protofield.Each(msg, func(n protowire.Number, val []byte, _ uint64) error {
 		switch n {
 		case 1:
 			log, err := text(val, 2)
 			named(log)
 			return err
 		case 2, 3:
-			return at(val, func(common []byte) error {
+			return protofield.At(val, func(common []byte) error {
 				e, err := readEntry(common)
 				e.http = n == 2
 				if e.remote.IsValid() && err == nil {
@@ -47,7 +48,7 @@ func entries(msg []byte, named func(log string), f func(entry)) error {
 }
 
 func readEntry(common []byte) (e entry, err error) {
-	err = each(common, func(n protowire.Number, val []byte, num uint64, _ []byte) error {
+	err = protofield.Each(common, func(n protowire.Number, val []byte, num uint64) error {
 		switch n {
 		case 4:
 			e.tls = true
@@ -76,7 +77,7 @@ func readEntry(common []byte) (e entry, err error) {
 // timestamp reads a google.protobuf.Timestamp{seconds=1, nanos=2}.
 func timestamp(b []byte) (time.Time, error) {
 	var seconds, nanos int64
-	err := each(b, func(n protowire.Number, _ []byte, num uint64, _ []byte) error {
+	err := protofield.Each(b, func(n protowire.Number, _ []byte, num uint64) error {
 		switch n {
 		case 1:
 			seconds = int64(num)

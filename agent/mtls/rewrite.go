@@ -7,6 +7,7 @@ import (
 
 	"google.golang.org/protobuf/encoding/protowire"
 
+	"github.com/kuma-dp/kuma-dp/agent/protofield"
 	"github.com/kuma-dp/kuma-dp/internal/mtlsreport"
 )
 
@@ -48,7 +49,7 @@ func (w rewriter) listener(name string, body []byte) (*listener, []byte, error) 
 		return nil, nil, err
 	}
 	ended, open := 0, 0 // chains that end mTLS, and others
-	if err := at(body, func(chain []byte) error {
+	if err := protofield.At(body, func(chain []byte) error {
 		mtls, err := has(chain, 6)
 		if mtls {
 			ended++
@@ -69,7 +70,7 @@ func (w rewriter) listener(name string, body []byte) (*listener, []byte, error) 
 		l.mode = mtlsreport.Permissive
 	}
 	out := make([]byte, 0, len(body)+2<<10)
-	if err := each(body, func(n protowire.Number, val []byte, _ uint64, raw []byte) error {
+	if err := protofield.Raw(body, func(n protowire.Number, val []byte, _ uint64, raw []byte) error {
 		if n != 3 {
 			out = append(out, raw...)
 			return nil
@@ -97,7 +98,7 @@ func (w rewriter) chain(l *listener, name string, chain []byte) ([]byte, error) 
 		of = string(mtlsreport.ForeignTLS)
 	}
 	var out []byte
-	err = each(chain, func(n protowire.Number, filter []byte, _ uint64, raw []byte) error {
+	err = protofield.Raw(chain, func(n protowire.Number, filter []byte, _ uint64, raw []byte) error {
 		if n != 3 {
 			out = append(out, raw...)
 			return nil
@@ -112,7 +113,7 @@ func (w rewriter) chain(l *listener, name string, chain []byte) ([]byte, error) 
 // filter notes where the requests of an HTTP filter are counted and adds the log where the chain ends no mTLS.
 func (w rewriter) filter(l *listener, mtls bool, log string, filter []byte) ([]byte, error) {
 	var out []byte
-	err := each(filter, func(n protowire.Number, typed []byte, _ uint64, raw []byte) error {
+	err := protofield.Raw(filter, func(n protowire.Number, typed []byte, _ uint64, raw []byte) error {
 		if n != 4 {
 			out = append(out, raw...)
 			return nil
@@ -134,7 +135,7 @@ func (w rewriter) filter(l *listener, mtls bool, log string, filter []byte) ([]b
 			return nil
 		}
 		var any []byte
-		if err := each(typed, func(n protowire.Number, config []byte, _ uint64, raw []byte) error {
+		if err := protofield.Raw(typed, func(n protowire.Number, config []byte, _ uint64, raw []byte) error {
 			if n != 2 {
 				any = append(any, raw...)
 				return nil
@@ -155,7 +156,7 @@ func (w rewriter) filter(l *listener, mtls bool, log string, filter []byte) ([]b
 // tells to all logs: those that were there before go on hearing of ends alone.
 func (w rewriter) logged(logs logFields, log string, config []byte) ([]byte, error) {
 	begins, deprecated := false, false
-	err := each(config, func(n protowire.Number, val []byte, num uint64, _ []byte) error {
+	err := protofield.Each(config, func(n protowire.Number, val []byte, num uint64) error {
 		switch n {
 		case logs.flush: // the older field, which excludes the newer
 			begins = begins || num != 0
@@ -163,7 +164,7 @@ func (w rewriter) logged(logs logFields, log string, config []byte) ([]byte, err
 		case logs.interval:
 			deprecated = true
 		case logs.options:
-			return each(val, func(n protowire.Number, _ []byte, num uint64, _ []byte) error {
+			return protofield.Each(val, func(n protowire.Number, _ []byte, num uint64) error {
 				begins = begins || n == 2 && num != 0
 				return nil
 			})
@@ -174,7 +175,7 @@ func (w rewriter) logged(logs logFields, log string, config []byte) ([]byte, err
 		return nil, err
 	}
 	var out []byte
-	if err := each(config, func(n protowire.Number, val []byte, _ uint64, raw []byte) error {
+	if err := protofield.Raw(config, func(n protowire.Number, val []byte, _ uint64, raw []byte) error {
 		if n != logs.log || begins {
 			out = append(out, raw...)
 			return nil
@@ -197,7 +198,7 @@ func (w rewriter) logged(logs logFields, log string, config []byte) ([]byte, err
 func endsOnly(log []byte, begin uint64) ([]byte, error) {
 	filter := field(13, number(1, begin), number(2, 1)) // AccessLogFilter.log_type_filter{types, exclude}
 	var out []byte
-	err := each(log, func(n protowire.Number, val []byte, _ uint64, raw []byte) error {
+	err := protofield.Raw(log, func(n protowire.Number, val []byte, _ uint64, raw []byte) error {
 		if n == 2 {
 			filter = all(val, filter)
 			return nil
@@ -215,8 +216,8 @@ func either(a, b []byte) []byte { return field(7, field(2, a), field(2, b)) }
 func address(listener []byte, number protowire.Number) (netip.AddrPort, error) {
 	var ip string
 	var port uint64
-	err := at(listener, func(socket []byte) error {
-		return each(socket, func(n protowire.Number, val []byte, num uint64, _ []byte) error {
+	err := protofield.At(listener, func(socket []byte) error {
+		return protofield.Each(socket, func(n protowire.Number, val []byte, num uint64) error {
 			switch n {
 			case 2:
 				ip = string(val)

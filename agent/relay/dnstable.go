@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"google.golang.org/protobuf/encoding/protowire"
+
+	"github.com/kuma-dp/kuma-dp/agent/protofield"
 )
 
 // dnsListener is the listener that carries the DNS table of a mesh (contract dns.md §3.1).
@@ -23,30 +25,17 @@ type DNSRecord struct {
 	TTL time.Duration
 }
 
-// path follows a chain of message fields and calls f with each message at its end.
-func path(b []byte, f func([]byte) error, fields ...protowire.Number) error {
-	if len(fields) == 0 {
-		return f(b)
-	}
-	return eachField(b, func(field protowire.Number, val []byte, _ uint64) error {
-		if field != fields[0] {
-			return nil
-		}
-		return path(val, f, fields[1:]...)
-	})
-}
-
 // resourceName is field 1 of every xDS message.
 func resourceName(b []byte) (string, error) {
 	name := ""
-	err := path(b, func(v []byte) error { name = string(v); return nil }, 1)
+	err := protofield.At(b, func(v []byte) error { name = string(v); return nil }, 1)
 	return name, err
 }
 
 // endpointsOf is the name under which a Cluster asks for its endpoints: eds_cluster_config.service_name, else its own.
 func endpointsOf(cluster []byte, name string) string {
 	service := ""
-	if path(cluster, func(v []byte) error { service = string(v); return nil }, 3, 2) != nil || service == "" {
+	if protofield.At(cluster, func(v []byte) error { service = string(v); return nil }, 3, 2) != nil || service == "" {
 		return name
 	}
 	return service
@@ -57,10 +46,10 @@ func endpointsOf(cluster []byte, name string) string {
 // Addresses that do not parse are left out. It is not nil when the table is empty.
 func decodeDNS(listener []byte) ([]DNSRecord, error) {
 	records, found := []DNSRecord{}, false
-	err := path(listener, func(typed []byte) error {
+	err := protofield.At(listener, func(typed []byte) error {
 		kind := ""
 		var config []byte
-		if err := eachField(typed, func(field protowire.Number, val []byte, _ uint64) error {
+		if err := protofield.Each(typed, func(field protowire.Number, val []byte, _ uint64) error {
 			switch field {
 			case 1:
 				kind = string(val)
@@ -72,7 +61,7 @@ func decodeDNS(listener []byte) ([]DNSRecord, error) {
 			return err
 		}
 		found = true
-		return path(config, func(domain []byte) error {
+		return protofield.At(config, func(domain []byte) error {
 			r, err := decodeDomain(domain)
 			if err == nil && r.Name != "" {
 				records = append(records, r)
@@ -91,19 +80,19 @@ func decodeDNS(listener []byte) ([]DNSRecord, error) {
 
 func decodeDomain(b []byte) (DNSRecord, error) {
 	var r DNSRecord
-	err := eachField(b, func(field protowire.Number, val []byte, _ uint64) error {
+	err := protofield.Each(b, func(field protowire.Number, val []byte, _ uint64) error {
 		switch field {
 		case 1:
 			r.Name = string(val)
 		case 2:
-			return path(val, func(text []byte) error {
+			return protofield.At(val, func(text []byte) error {
 				if a, err := netip.ParseAddr(string(text)); err == nil {
 					r.Addresses = append(r.Addresses, a)
 				}
 				return nil
 			}, 1, 1)
 		case 3:
-			return eachField(val, func(field protowire.Number, _ []byte, num uint64) error {
+			return protofield.Each(val, func(field protowire.Number, _ []byte, num uint64) error {
 				if field == 1 && num < uint64(maxTTL/time.Second) {
 					r.TTL = time.Duration(num) * time.Second
 				}

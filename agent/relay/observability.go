@@ -4,6 +4,8 @@ import (
 	"cmp"
 
 	"google.golang.org/protobuf/encoding/protowire"
+
+	"github.com/kuma-dp/kuma-dp/agent/protofield"
 )
 
 // observabilityListener tells an agent what a MeshMetric policy says, in the body of its only answer (contract agent.md
@@ -56,8 +58,8 @@ func (r *Relay) observe(s *subscription) {
 // empty when there is none.
 func directAnswer(listener []byte) ([]byte, error) {
 	body := []byte{}
-	err := path(listener, func(hcm []byte) error {
-		return path(hcm, func(text []byte) error { body = text; return nil }, []protowire.Number{4, 2, 3, 7, 2, 3}...)
+	err := protofield.At(listener, func(hcm []byte) error {
+		return protofield.At(hcm, func(text []byte) error { body = text; return nil }, []protowire.Number{4, 2, 3, 7, 2, 3}...)
 	}, []protowire.Number{3, 3, 4, 2}...)
 	return body, err
 }

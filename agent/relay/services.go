@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"google.golang.org/protobuf/encoding/protowire"
+
+	"github.com/kuma-dp/kuma-dp/agent/protofield"
 )
 
 // Service is a cluster of Envoy with what it takes to reach it without Envoy.
@@ -36,11 +38,11 @@ func (r *Relay) Services(name string) []Service {
 		}
 		s := Service{Cluster: cluster}
 		s.readTLS(h.body.GetValue())
-		assignment := func(b []byte) error { return path(b, s.readEndpoint, 2, 2, 1, 1, 1) }
+		assignment := func(b []byte) error { return protofield.At(b, s.readEndpoint, 2, 2, 1, 1, 1) }
 		if endpoints != nil {
 			_ = assignment(endpoints.have[endpointsOf(h.body.GetValue(), cluster)].body.GetValue()) // Envoy has been given it
 		}
-		_ = path(h.body.GetValue(), assignment, 33)
+		_ = protofield.At(h.body.GetValue(), assignment, 33)
 		slices.SortFunc(s.Endpoints, netip.AddrPort.Compare)
 		out = append(out, s)
 	}
@@ -63,13 +65,13 @@ func clusterOf(cluster, service string) bool {
 // which combined_validation_context(8).default_validation_context(1).match_typed_subject_alt_names(15).matcher(2) has
 // exact(1) or prefix(2).
 func (s *Service) readTLS(cluster []byte) {
-	_ = path(cluster, func(context []byte) error {
+	_ = protofield.At(cluster, func(context []byte) error {
 		s.TLS = true
-		return eachField(context, func(field protowire.Number, val []byte, _ uint64) error {
+		return protofield.Each(context, func(field protowire.Number, val []byte, _ uint64) error {
 			switch field {
 			case 1:
-				return path(val, func(matcher []byte) error {
-					return eachField(matcher, func(field protowire.Number, val []byte, _ uint64) error {
+				return protofield.At(val, func(matcher []byte) error {
+					return protofield.Each(matcher, func(field protowire.Number, val []byte, _ uint64) error {
 						if field == 1 || field == 2 {
 							s.Identities = append(s.Identities, string(val))
 						}
@@ -88,7 +90,7 @@ func (s *Service) readTLS(cluster []byte) {
 func (s *Service) readEndpoint(address []byte) error {
 	var ip string
 	var port uint64
-	err := eachField(address, func(field protowire.Number, val []byte, num uint64) error {
+	err := protofield.Each(address, func(field protowire.Number, val []byte, num uint64) error {
 		switch field {
 		case 2:
 			ip = string(val)
@@ -113,8 +115,8 @@ func (r *Relay) Identity() (chain, key, roots []byte) {
 		return nil, nil, nil
 	}
 	// Secret.tls_certificate(2){certificate_chain=1, private_key=2}, each a DataSource{inline_bytes=2, inline_string=3}.
-	_ = path(s.have[r.cfg.IdentitySecret].body.GetValue(), func(certificate []byte) error {
-		return eachField(certificate, func(field protowire.Number, val []byte, _ uint64) error {
+	_ = protofield.At(s.have[r.cfg.IdentitySecret].body.GetValue(), func(certificate []byte) error {
+		return protofield.Each(certificate, func(field protowire.Number, val []byte, _ uint64) error {
 			switch field {
 			case 1:
 				chain = inline(val)
@@ -128,7 +130,7 @@ func (r *Relay) Identity() (chain, key, roots []byte) {
 }
 
 func inline(source []byte) (content []byte) {
-	_ = eachField(source, func(field protowire.Number, val []byte, _ uint64) error {
+	_ = protofield.Each(source, func(field protowire.Number, val []byte, _ uint64) error {
 		if field == 2 || field == 3 {
 			content = slices.Clone(val)
 		}

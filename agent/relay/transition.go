@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"google.golang.org/protobuf/encoding/protowire"
+
+	"github.com/kuma-dp/kuma-dp/agent/protofield"
 )
 
 // A change of routes is make before break. Envoy takes clusters, endpoints and listeners as they come, so that
@@ -57,7 +59,7 @@ func (r *Relay) newClusters(s *subscription, answer *deltaResponse) {
 func byEndpoints(cluster []byte) bool {
 	const eds = 3
 	kind := uint64(0)
-	err := eachField(cluster, func(field protowire.Number, _ []byte, num uint64) error {
+	err := protofield.Each(cluster, func(field protowire.Number, _ []byte, num uint64) error {
 		if field == 2 {
 			kind = num
 		}

@@ -5,6 +5,8 @@ import (
 
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/types/known/anypb"
+
+	"github.com/kuma-dp/kuma-dp/agent/protofield"
 )
 
 // owe notes that the control plane is to hear of these answers when Envoy has taken what is held now. Of secrets it does
@@ -43,7 +45,7 @@ func (r *Relay) accepted(s *subscription, name string) bool {
 func trustedCA(secret []byte) []byte {
 	for _, number := range []protowire.Number{4, 1, 2} {
 		var found []byte
-		if err := eachField(secret, func(field protowire.Number, val []byte, _ uint64) error {
+		if err := protofield.Each(secret, func(field protowire.Number, val []byte, _ uint64) error {
 			if field == number {
 				found = val
 			}
@@ -93,21 +95,15 @@ func (r *Relay) TrustChanged() {
 // withField is a message with other content in the field that path leads to; the fields beside it stay.
 func withField(message, content []byte, field protowire.Number, path ...protowire.Number) ([]byte, error) {
 	var out, inner []byte
-	for len(message) > 0 {
-		number, kind, n := protowire.ConsumeTag(message)
-		if n < 0 {
-			return nil, errTruncated
-		}
-		m := protowire.ConsumeFieldValue(number, kind, message[n:])
-		if m < 0 {
-			return nil, errTruncated
-		}
-		if number == field && kind == protowire.BytesType {
-			inner, _ = protowire.ConsumeBytes(message[n:])
+	if err := protofield.Raw(message, func(number protowire.Number, val []byte, _ uint64, raw []byte) error {
+		if number == field && val != nil {
+			inner = val
 		} else {
-			out = append(out, message[:n+m]...)
+			out = append(out, raw...)
 		}
-		message = message[n+m:]
+		return nil
+	}); err != nil {
+		return nil, err
 	}
 	if len(path) > 0 {
 		var err error

@@ -12,6 +12,8 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
+
+	"github.com/kuma-dp/kuma-dp/agent/protofield"
 )
 
 // The four messages of the discovery API (envoy/service/discovery/v3/discovery.proto), with the fields that matter here.
@@ -74,42 +76,7 @@ var (
 	_ wireMessage = (*stateResponse)(nil)
 )
 
-var (
-	errTruncated = errors.New("malformed protobuf")
-	errText      = errors.New("malformed protobuf: a text is not utf-8")
-)
-
-// eachField calls f for each field of a message; val is the content of length-delimited fields, num that of varints.
-func eachField(b []byte, f func(field protowire.Number, val []byte, num uint64) error) error {
-	for len(b) > 0 {
-		field, typ, n := protowire.ConsumeTag(b)
-		if n < 0 {
-			return errTruncated
-		}
-		b = b[n:]
-		var val []byte
-		var num uint64
-		switch typ {
-		case protowire.BytesType:
-			val, n = protowire.ConsumeBytes(b)
-		case protowire.VarintType:
-			num, n = protowire.ConsumeVarint(b)
-		default:
-			n = protowire.ConsumeFieldValue(field, typ, b)
-		}
-		if n < 0 {
-			return errTruncated
-		}
-		b = b[n:]
-		if typ != protowire.BytesType && typ != protowire.VarintType {
-			continue
-		}
-		if err := f(field, val, num); err != nil {
-			return err
-		}
-	}
-	return nil
-}
+var errText = errors.New("malformed protobuf: a text is not utf-8")
 
 // texts reads string fields: one for each number, the last value counting, and lists.
 type texts struct {
@@ -184,7 +151,7 @@ func appendAny(b []byte, field protowire.Number, a *anypb.Any) []byte {
 func readAny(b []byte) (*anypb.Any, error) {
 	a := &anypb.Any{}
 	t := texts{single: map[protowire.Number]*string{1: &a.TypeUrl}}
-	err := eachField(b, func(field protowire.Number, val []byte, _ uint64) error {
+	err := protofield.Each(b, func(field protowire.Number, val []byte, _ uint64) error {
 		if field == 2 {
 			a.Value = bytes.Clone(val)
 		}
@@ -213,14 +180,14 @@ func (q *deltaRequest) unmarshal(b []byte) error {
 		single: map[protowire.Number]*string{2: &q.typeURL, 6: &q.nonce},
 		list:   map[protowire.Number]*[]string{3: &q.subscribe, 4: &q.unsubscribe},
 	}
-	return eachField(b, func(field protowire.Number, val []byte, _ uint64) (err error) {
+	return protofield.Each(b, func(field protowire.Number, val []byte, _ uint64) (err error) {
 		switch field {
 		case 1:
 			q.node = bytes.Clone(val)
 		case 5:
 			var name, version string
 			entry := texts{single: map[protowire.Number]*string{1: &name, 2: &version}}
-			if err := eachField(val, func(field protowire.Number, val []byte, _ uint64) error { return entry.take(field, val) }); err != nil {
+			if err := protofield.Each(val, func(field protowire.Number, val []byte, _ uint64) error { return entry.take(field, val) }); err != nil {
 				return err
 			}
 			if q.initial == nil {
@@ -254,13 +221,13 @@ func (a *deltaResponse) unmarshal(b []byte) error {
 		single: map[protowire.Number]*string{1: &a.version, 4: &a.typeURL, 5: &a.nonce},
 		list:   map[protowire.Number]*[]string{6: &a.removed},
 	}
-	return eachField(b, func(field protowire.Number, val []byte, _ uint64) error {
+	return protofield.Each(b, func(field protowire.Number, val []byte, _ uint64) error {
 		if field != 2 {
 			return t.take(field, val)
 		}
 		var r deltaResource
 		inner := texts{single: map[protowire.Number]*string{1: &r.version, 3: &r.name}}
-		err := eachField(val, func(field protowire.Number, val []byte, _ uint64) (err error) {
+		err := protofield.Each(val, func(field protowire.Number, val []byte, _ uint64) (err error) {
 			if field == 2 {
 				r.body, err = readAny(val)
 				return err
@@ -288,7 +255,7 @@ func (q *stateRequest) unmarshal(b []byte) error {
 		single: map[protowire.Number]*string{1: &q.version, 4: &q.typeURL, 5: &q.nonce},
 		list:   map[protowire.Number]*[]string{3: &q.names},
 	}
-	return eachField(b, func(field protowire.Number, val []byte, _ uint64) (err error) {
+	return protofield.Each(b, func(field protowire.Number, val []byte, _ uint64) (err error) {
 		switch field {
 		case 2:
 			q.node = bytes.Clone(val)
@@ -310,7 +277,7 @@ func (a *stateResponse) marshal() ([]byte, error) {
 
 func (a *stateResponse) unmarshal(b []byte) error {
 	t := texts{single: map[protowire.Number]*string{1: &a.version, 4: &a.typeURL, 5: &a.nonce}}
-	return eachField(b, func(field protowire.Number, val []byte, _ uint64) error {
+	return protofield.Each(b, func(field protowire.Number, val []byte, _ uint64) error {
 		if field != 2 {
 			return t.take(field, val)
 		}

@@ -64,7 +64,7 @@ type raw []byte
 
 func (r raw) encode() []byte { return r }
 func (r raw) decode([]byte) error {
-	return errors.New("decode message of the workload API: not a request")
+	return errors.New("not a request")
 }
 
 // New binds the socket. It refuses what somebody else has put in its place.

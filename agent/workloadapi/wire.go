@@ -6,7 +6,6 @@
 package workloadapi
 
 import (
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -15,6 +14,8 @@ import (
 	"google.golang.org/grpc/encoding/proto"
 	"google.golang.org/grpc/mem"
 	"google.golang.org/protobuf/encoding/protowire"
+
+	"github.com/kuma-dp/kuma-dp/agent/protofield"
 )
 
 const (
@@ -165,29 +166,14 @@ func decodeEntry(into *map[string][]byte, entry []byte) error {
 	return nil
 }
 
-var errMalformed = errors.New("decode message of the workload API: malformed protobuf")
-
 // eachField calls f with the fields of b that hold bytes; others are left out.
 func eachField(b []byte, f func(number protowire.Number, val []byte) error) error {
-	for len(b) > 0 {
-		number, kind, n := protowire.ConsumeTag(b)
-		if n < 0 {
-			return errMalformed
+	return protofield.Each(b, func(number protowire.Number, val []byte, _ uint64) error {
+		if val == nil {
+			return nil
 		}
-		b = b[n:]
-		m := protowire.ConsumeFieldValue(number, kind, b)
-		if m < 0 {
-			return errMalformed
-		}
-		if kind == protowire.BytesType {
-			val, _ := protowire.ConsumeBytes(b)
-			if err := f(number, val); err != nil {
-				return err
-			}
-		}
-		b = b[m:]
-	}
-	return nil
+		return f(number, val)
+	})
 }
 
 // codec carries the messages under protobuf's name.
@@ -210,5 +196,8 @@ func (codec) Unmarshal(data mem.BufferSlice, v any) error {
 	if !ok {
 		return fmt.Errorf("decode message of the workload API: unexpected %T", v)
 	}
-	return m.decode(data.Materialize())
+	if err := m.decode(data.Materialize()); err != nil {
+		return fmt.Errorf("decode message of the workload API: %w", err)
+	}
+	return nil
 }
