@@ -18,6 +18,7 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
+	"github.com/kuma-dp/kuma-dp/agent/authn"
 	"github.com/kuma-dp/kuma-dp/agent/clock"
 	"github.com/kuma-dp/kuma-dp/certs"
 )
@@ -249,20 +250,14 @@ func (s *Source) issue(ctx context.Context) (*SVID, error) {
 	if err != nil {
 		return nil, err
 	}
-	md := metadata.Pairs("kuma-node-id", s.cfg.Node)
+	pairs := []string{authn.NodeID, s.cfg.Node}
 	if s.cfg.Application {
-		md.Set("kuma-identity-for", "application")
+		pairs = append(pairs, "kuma-identity-for", "application")
 	}
-	if s.cfg.Token != nil {
-		token, err := s.cfg.Token()
-		if err != nil {
-			return nil, fmt.Errorf("read dataplane token: %w", err)
-		}
-		if token != "" {
-			md.Set("authorization", token)
-		}
+	if ctx, err = authn.Outgoing(ctx, s.cfg.Token, pairs...); err != nil {
+		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(metadata.NewOutgoingContext(ctx, md), callTimeout)
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	var (
 		answer certificateResponse

@@ -2,7 +2,6 @@ package mtls
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"net/netip"
@@ -10,10 +9,10 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
+	"github.com/kuma-dp/kuma-dp/agent/authn"
 	"github.com/kuma-dp/kuma-dp/internal/mtlsreport"
 )
 
@@ -106,15 +105,9 @@ func drain(c <-chan struct{}) {
 func (m *Monitor) send(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	md := metadata.Pairs("kuma-node-id", m.cfg.Node)
-	if m.cfg.Token != nil {
-		token, err := m.cfg.Token()
-		if err != nil {
-			return fmt.Errorf("read dataplane token: %w", err)
-		}
-		if token != "" {
-			md.Set("authorization", token)
-		}
+	ctx, err := authn.Outgoing(ctx, m.cfg.Token, authn.NodeID, m.cfg.Node)
+	if err != nil {
+		return err
 	}
 	// Without Envoy's numbers the report still names who came without mTLS.
 	counts, err := m.counts(ctx)
@@ -125,7 +118,7 @@ func (m *Monitor) send(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return m.cfg.Conn.Invoke(metadata.NewOutgoingContext(ctx, md), "/"+mtlsreport.Service+"/"+mtlsreport.Method,
+	return m.cfg.Conn.Invoke(ctx, "/"+mtlsreport.Service+"/"+mtlsreport.Method,
 		wrapperspb.Bytes(body), &wrapperspb.BytesValue{}, grpc.WaitForReady(true))
 }
 

@@ -6,6 +6,8 @@ import (
 	"slices"
 
 	rpc "google.golang.org/genproto/googleapis/rpc/status"
+
+	"github.com/kuma-dp/kuma-dp/agent/authn"
 )
 
 // deltaSession is a stream to a control plane that implements DeltaAggregatedResources.
@@ -18,7 +20,7 @@ type deltaSession struct {
 func (r *Relay) delta(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	ctx, err := r.authorize(ctx)
+	ctx, err := authn.Outgoing(ctx, r.cfg.Token)
 	if err != nil {
 		return err
 	}

@@ -11,6 +11,8 @@ import (
 	"google.golang.org/grpc/encoding/proto"
 	"google.golang.org/grpc/mem"
 	"google.golang.org/grpc/status"
+
+	"github.com/kuma-dp/kuma-dp/agent/authn"
 )
 
 // healthMethod is the only method besides ADS that passes to the control plane (contract agent.md §4.9).
@@ -56,7 +58,7 @@ func (r *Relay) pass(_ any, down grpc.ServerStream) error {
 	if method != healthMethod {
 		return status.Errorf(codes.Unimplemented, "the relay does not pass %s", method)
 	}
-	ctx, err := r.authorize(down.Context())
+	ctx, err := authn.Outgoing(down.Context(), r.cfg.Token)
 	if err != nil {
 		return status.Error(codes.Unavailable, err.Error())
 	}

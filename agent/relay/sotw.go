@@ -7,6 +7,8 @@ import (
 
 	rpc "google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/grpc/codes"
+
+	"github.com/kuma-dp/kuma-dp/agent/authn"
 )
 
 // stateSession is a stream to a control plane that only speaks the state of the world, as a Kuma 2.9 one.
@@ -19,7 +21,7 @@ type stateSession struct {
 func (r *Relay) state(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	ctx, err := r.authorize(ctx)
+	ctx, err := authn.Outgoing(ctx, r.cfg.Token)
 	if err != nil {
 		return err
 	}

@@ -3,14 +3,12 @@ package relay
 import (
 	"bytes"
 	"context"
-	"fmt"
 	"math/rand/v2"
 	"time"
 
 	rpc "google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/anypb"
 )
@@ -89,21 +87,6 @@ func (r *Relay) connect(ctx context.Context) error {
 		err = r.state(ctx)
 	}
 	return err
-}
-
-// authorize adds the token, read anew, to the metadata of a stream. It is raw, without "Bearer" (contract agent.md §5).
-func (r *Relay) authorize(ctx context.Context) (context.Context, error) {
-	if r.cfg.Token == nil {
-		return ctx, nil
-	}
-	token, err := r.cfg.Token()
-	if err != nil {
-		return nil, fmt.Errorf("read dataplane token: %w", err)
-	}
-	if token == "" {
-		return ctx, nil
-	}
-	return metadata.AppendToOutgoingContext(ctx, "authorization", token), nil
 }
 
 // attach makes s the stream in use and tells it all subscriptions.
