@@ -22,6 +22,15 @@ import (
 // served is a stream that has been given something. end waits until it ends.
 type served struct{ end func() error }
 
+// last receives until it fails.
+func last[M any](recv func() (M, error)) error {
+	for {
+		if _, err := recv(); err != nil {
+			return err
+		}
+	}
+}
+
 // bounded ends with the test, or long after what it waits for should have come.
 func bounded(t *testing.T) context.Context {
 	t.Helper()
@@ -43,13 +52,7 @@ func openADS(t *testing.T, conn *grpc.ClientConn, v *visitor) served {
 	if _, err := s.Recv(); err != nil {
 		t.Fatal(err)
 	}
-	return served{func() error {
-		for {
-			if _, err := s.Recv(); err != nil {
-				return err
-			}
-		}
-	}}
+	return served{func() error { return last(s.Recv) }}
 }
 
 // openHDS is openADS for health checks.
@@ -67,13 +70,7 @@ func openHDS(t *testing.T, conn *grpc.ClientConn, v *visitor) served {
 	if _, err := s.Recv(); err != nil {
 		t.Fatal(err)
 	}
-	return served{func() error {
-		for {
-			if _, err := s.Recv(); err != nil {
-				return err
-			}
-		}
-	}}
+	return served{func() error { return last(s.Recv) }}
 }
 
 func jti(t *testing.T, raw string) string {

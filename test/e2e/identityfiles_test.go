@@ -137,7 +137,7 @@ func awaitSerial(t *testing.T, w *scene.Workload, before string) string {
 func TestIdentityFromFiles(t *testing.T) {
 	corp, next := newIssuer(t), newIssuer(t)
 	s := newBareSceneOf(t, "kuma-idf", corp.mesh())
-	apply(t, s, allowAll+"---\n"+shortConnections)
+	apply(t, s, allowAll+"---\n"+scene.ShortConnections)
 	back, front := newPairFiles(t, s, "backend-1", "backend"), newPairFiles(t, s, "front-1", "front")
 	back.write(t, corp)
 	front.write(t, corp)

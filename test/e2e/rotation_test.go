@@ -19,17 +19,6 @@ import (
 	"github.com/kuma-dp/kuma-dp/test/scene/scenetest"
 )
 
-// shortConnections has Envoys make new connections, with handshakes, all the time.
-const shortConnections = `type: MeshTimeout
-mesh: default
-name: short
-spec:
-  targetRef: {kind: Mesh}
-  to:
-  - targetRef: {kind: Mesh}
-    default: {http: {maxConnectionDuration: 50ms}}
-`
-
 // betweenAuthorities is scene.Mesh on its way from ca-2 to ca-3.
 const betweenAuthorities = `type: Mesh
 name: default
@@ -46,7 +35,7 @@ mtls:
 // is killed after each step.
 func TestRotationOfTheAuthority(t *testing.T) {
 	s := newBareScene(t, "kuma-ca")
-	apply(t, s, allowAll+"---\n"+shortConnections)
+	apply(t, s, allowAll+"---\n"+scene.ShortConnections)
 	backend := add(t, s, scene.WorkloadConfig{Name: "backend-1", Service: "backend"})
 	web := add(t, s, scene.WorkloadConfig{Name: "web-1", Service: "web"})
 	awaitStatus(t, web, backendURL, 200)

@@ -77,7 +77,7 @@ func TestIdentityFromSPIRE(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			s := newBareSceneOf(t, "kuma-idsp", tc.mesh)
-			apply(t, s, allowAll+"---\n"+shortConnections)
+			apply(t, s, allowAll+"---\n"+scene.ShortConnections)
 			back, front := newSPIRE(t, s, "backend-1", "backend"), newSPIRE(t, s, "web-1", "web")
 			back.give(root)
 			front.give(root)

@@ -17,17 +17,6 @@ import (
 	"github.com/kuma-dp/kuma-dp/test/scene/scenetest"
 )
 
-// shortConnections has Envoys make new connections, with handshakes, all the time.
-const shortConnections = `type: MeshTimeout
-mesh: default
-name: short
-spec:
-  targetRef: {kind: Mesh}
-  to:
-  - targetRef: {kind: Mesh}
-    default: {http: {maxConnectionDuration: 50ms}}
-`
-
 // The load of TestNobodyNoticesRenewals, and how long it goes on: 24,000 requests are two minutes at the least.
 const (
 	rate     = 200
@@ -38,7 +27,7 @@ const (
 // the authority. No request fails.
 func TestNobodyNoticesRenewals(t *testing.T) {
 	t.Parallel()
-	s := newScene(t, "kuma-renew", shortLived("12s")+"---\n"+scene.Permission+"---\n"+shortConnections)
+	s := newScene(t, "kuma-renew", shortLived("12s")+"---\n"+scene.Permission+"---\n"+scene.ShortConnections)
 	backend := add(t, s, scene.WorkloadConfig{Name: "backend", Service: "backend"})
 	web := add(t, s, scene.WorkloadConfig{Name: "web", Service: "web"})
 	awaitAnswer(t, web)

@@ -31,3 +31,14 @@ spec:
     default:
       action: Allow
 `
+
+// ShortConnections has Envoys make new connections, with handshakes, all the time.
+const ShortConnections = `type: MeshTimeout
+mesh: default
+name: short
+spec:
+  targetRef: {kind: Mesh}
+  to:
+  - targetRef: {kind: Mesh}
+    default: {http: {maxConnectionDuration: 50ms}}
+`
