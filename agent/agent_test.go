@@ -259,6 +259,11 @@ func TestAgentServesAndDrains(t *testing.T) {
 		if !strings.Contains(string(body), "\nkuma_dp_clock_skew_seconds ") {
 			t.Error("no skew of the clock")
 		}
+		_, rest, _ := strings.Cut(string(body), "\nkuma_dp_certificate_expiration_timestamp_seconds ")
+		line, _, _ := strings.Cut(rest, "\n")
+		if end, err := strconv.ParseFloat(line, 64); err != nil || time.Until(time.Unix(int64(end), 0)) <= 0 {
+			t.Errorf("the certificate ends at %q, %v", line, err)
+		}
 		if err != nil || !strings.Contains(string(body), "envoy_server_live 1") {
 			t.Errorf("page of %d bytes without envoy_server_live, %v", len(body), err)
 		}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/x509"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"slices"
@@ -254,17 +255,29 @@ func (a *Agent) identityPage(p *parts) identityStatus {
 	return page
 }
 
-// registerClock shows how far this host's clock is off.
-func (a *Agent) registerClock(own *prometheus.Registry) error {
-	gauge := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+// registerIdentity shows when the workload's certificate ends and how far this host's clock is off.
+func (a *Agent) registerIdentity(p *parts) error {
+	expiry := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Namespace: "kuma_dp", Name: "certificate_expiration_timestamp_seconds",
+		Help: "When the workload's certificate ends, Unix time; 0 while there is none, or the control plane makes it.",
+	}, func() float64 {
+		if p.identity == nil {
+			return 0
+		}
+		if end := p.identity.Status().NotAfter; !end.IsZero() {
+			return float64(end.Unix())
+		}
+		return 0
+	})
+	skew := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Namespace: "kuma_dp", Name: "clock_skew_seconds",
 		Help: "How far this host's clock is ahead of the control plane's; 0 while that is not known.",
 	}, func() float64 {
 		ahead, _ := a.clock.Skew()
 		return ahead.Seconds()
 	})
-	if err := own.Register(gauge); err != nil {
-		return fmt.Errorf("register metrics of the clock: %w", err)
+	if err := errors.Join(p.own.Register(expiry), p.own.Register(skew)); err != nil {
+		return fmt.Errorf("register metrics of identity: %w", err)
 	}
 	return nil
 }

@@ -81,7 +81,7 @@ func (a *Agent) Run(ctx context.Context) (err error) {
 	}
 	p := &parts{own: prometheus.NewRegistry()}
 	defer p.close()
-	if err := a.registerClock(p.own); err != nil {
+	if err := a.registerIdentity(p); err != nil {
 		return err
 	}
 	if err := a.build(p, dir, boot, answer, socketPath); err != nil { //nolint:contextcheck // pages are asked for later, by others

@@ -153,7 +153,7 @@ func (c *ControlPlane) build(ctx context.Context, st store.Store) (*parts, error
 		Namespace: "kuma_cp", Name: "connected_proxies", Help: "Proxies with an open configuration stream.",
 	}, func() float64 { return float64(p.xds.Connected()) }), prometheus.NewCounterFunc(prometheus.CounterOpts{
 		Namespace: "kuma_cp", Name: "streams_withdrawn_total", Help: "Streams of proxies ended because their token was revoked or its key deleted.",
-	}, func() float64 { return float64(p.dpServer.Withdrawn()) }))
+	}, func() float64 { return float64(p.dpServer.Withdrawn()) }), expiry{st, p.ids})
 	if err := c.buildAPI(p, zone, issuer, validator, api.Index{ //nolint:contextcheck // requests have their own
 		ClusterID: clusterID, Hostname: host, InstanceID: p.instanceID, Product: version.Product, Version: version.Version,
 	}); err != nil {
